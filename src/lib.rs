@@ -9,3 +9,4 @@
 //! 1. [`store`], [`telemetry`]: where sessions live; logs and metrics
 //! 0. [`domain`]: values and decisions: no I/O, no clock, no async
 
+pub mod domain;

@@ -1,0 +1,235 @@
+//! The decision about one request: pass, with whose identity, or why not.
+//!
+//! [`decide`] is pure and the only maker of an [`Admission`]. Without one nothing is forwarded: `proxy/forward.rs` asks for it by
+//! type. What a request presented was looked up before; here it is only weighed.
+
+use crate::domain::access::{Access, EntryId, Preflight, Protected};
+use crate::domain::identity::{Identity, IdentityRef};
+use crate::domain::session::{Cause, Session};
+use crate::domain::time::Timestamp;
+use http::Method;
+use std::sync::Arc;
+
+/// A bearer token that was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Believed {
+    /// Whom it names.
+    pub identity: Identity,
+    /// Its `exp` (RFC 7519 §4.1.4).
+    pub expires_at: Timestamp,
+    /// The entry of `tokens` that verified it.
+    pub entry: EntryId,
+    /// When that was, by the wall clock.
+    pub verified_at: Timestamp,
+}
+
+/// What a request proved.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// A live session, from its cookie.
+    Session(Session),
+    /// A believed bearer token.
+    Token(Arc<Believed>),
+}
+
+impl Credential {
+    /// Whom it names.
+    pub fn identity(&self) -> IdentityRef<'_> {
+        match self {
+            Self::Session(session) => session.identity(),
+            Self::Token(token) => token.identity.as_ref(),
+        }
+    }
+
+    /// The session, if it is one.
+    pub fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Token(_) => None,
+        }
+    }
+}
+
+/// What a request brought, after look-up.
+#[derive(Clone, Debug)]
+pub enum Presented {
+    /// No credential that counts on this route, or one that is not live, and why.
+    Nothing(Cause),
+    /// A credential.
+    Credential(Credential),
+    /// A bearer token that is not believed; the reason is for the log.
+    BadBearer(&'static str),
+}
+
+/// How the answer to a refused request is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Navigation {
+    /// A browser opens a page: it can be sent elsewhere.
+    Page,
+    /// A browser sends a form: it gets a page, for a redirect would lose the form.
+    Form,
+    /// A script or another program.
+    None,
+}
+
+/// The facts about a request besides its credential.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The request's method.
+    pub method: &'a Method,
+    /// `Upgrade` is asked for.
+    pub upgrade: bool,
+    /// A browser says that another site's page caused it ([`crate::domain::origin::is_foreign`]); asked only where that
+    /// matters: unsafe methods and upgrades.
+    pub foreign: bool,
+    /// It is a CORS preflight: OPTIONS with `Origin` and `Access-Control-Request-Method`.
+    pub preflight: bool,
+}
+
+/// Why a request was turned away.
+///
+/// `Display` is for the client and gives nothing away: a token that never was, ran out or was revoked reads the
+/// same. [`Rejection::reason`] is for the log and the counter.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The request can be read in more than one way; the reason is a word for the log.
+    #[error("this request is malformed")]
+    BadRequest(&'static str),
+    /// No route has this host and path. Likely cause: a host missing from `routes`.
+    #[error("there is no such page")]
+    NoRoute,
+    /// Routes have this host and path, but for other methods.
+    #[error("this address does not take this method")]
+    Method(Vec<Method>),
+    /// The route wants a credential and the request brought none that is live.
+    #[error("please sign in")]
+    Unauthenticated(Cause),
+    /// The bearer token is not believed; the reason is a word for the log.
+    #[error("the access token is not valid")]
+    BadBearer(&'static str),
+    /// The identity is known and the route's rule does not admit it.
+    #[error("you may not see this page")]
+    Forbidden,
+    /// Another site's page made the browser send this.
+    #[error("this request came from another site")]
+    Foreign,
+    /// A form without its proof of origin.
+    #[error("this form is too old or came from elsewhere; open the page again")]
+    BadForm(&'static str),
+    /// The body is larger than its bound.
+    #[error("this request is too large")]
+    TooLarge,
+    /// The body needs a length.
+    #[error("this request needs a Content-Length")]
+    LengthRequired,
+    /// The body did not arrive in time.
+    #[error("this request took too long to arrive")]
+    TooSlow,
+    /// No more sessions can be opened.
+    #[error("no more sign-ins are possible at the moment")]
+    SessionsFull,
+    /// No address is known of any server of the upstream. Likely cause: a name in `servers` that nobody knows.
+    #[error("the application cannot be found at the moment")]
+    NoServer,
+    /// The upstream could not be reached, or its answer could not be used; which is a word for the log.
+    #[error("the application does not answer")]
+    Upstream(&'static str),
+    /// The upstream took too long; which step is a word for the log.
+    #[error("the application takes too long to answer")]
+    UpstreamLate(&'static str),
+    /// A fault of ours; what, is a word for the log.
+    #[error("something went wrong here")]
+    Internal(&'static str),
+}
+
+impl Rejection {
+    /// A word for the log and the counter.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::BadRequest(reason)
+            | Self::BadBearer(reason)
+            | Self::BadForm(reason)
+            | Self::Upstream(reason)
+            | Self::UpstreamLate(reason)
+            | Self::Internal(reason) => reason,
+            Self::NoRoute => "no_route",
+            Self::Method(_) => "method",
+            Self::Unauthenticated(cause) => cause.reason(),
+            Self::Forbidden => "not_allowed",
+            Self::Foreign => "cross_origin",
+            Self::TooLarge => "too_large",
+            Self::LengthRequired => "length_required",
+            Self::TooSlow => "too_slow",
+            Self::SessionsFull => "sessions_full",
+            Self::NoServer => "name_unknown",
+        }
+    }
+}
+
+/// The proof that a request may pass. Only [`decide`] makes one.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    credential: Option<Credential>,
+}
+
+impl Admission {
+    /// What the request proved; nothing on public and optional routes.
+    pub fn credential(&self) -> Option<&Credential> {
+        self.credential.as_ref()
+    }
+}
+
+/// A request that was turned away, and who sent it if that is known: for the log, never for an upstream.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Why.
+    pub rejection: Rejection,
+    /// What the request had proved.
+    pub credential: Option<Credential>,
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, credential: None }
+    }
+}
+
+/// Weighs a request against its route's access.
+///
+/// A session counts only if the route lists the entry that opened it, and that entry still is what it was: its
+/// fingerprint is compared, not its name. A cookie admits no unsafe method and no upgrade that another site caused;
+/// a bearer token does, for no browser sends one by itself.
+pub fn decide(access: &Access, facts: Facts<'_>, presented: Presented) -> Result<Admission, Refused> {
+    let Access::Protected(protected) = access else {
+        return Ok(Admission { credential: None });
+    };
+    let credential = match presented {
+        Presented::BadBearer(reason) => return Err(Rejection::BadBearer(reason).into()),
+        Presented::Nothing(cause) => return without_credential(protected, facts, cause),
+        Presented::Credential(credential) => credential,
+    };
+    let rejection = match &credential {
+        Credential::Session(session) if !protected.sign_in.contains(&session.entry()) => {
+            return without_credential(protected, facts, Cause::OtherWay);
+        }
+        Credential::Session(_) if facts.foreign && (facts.upgrade || !facts.method.is_safe()) => {
+            Rejection::Foreign
+        }
+        Credential::Token(token) if !protected.tokens.contains(&token.entry) => {
+            Rejection::BadBearer("other_entry")
+        }
+        _ if protected.allow.holds(credential.identity()) => {
+            return Ok(Admission { credential: Some(credential) });
+        }
+        _ => Rejection::Forbidden,
+    };
+    Err(Refused { rejection, credential: Some(credential) })
+}
+
+fn without_credential(protected: &Protected, facts: Facts<'_>, cause: Cause) -> Result<Admission, Refused> {
+    if protected.optional || (facts.preflight && protected.preflight == Preflight::Forward) {
+        Ok(Admission { credential: None })
+    } else {
+        Err(Rejection::Unauthenticated(cause).into())
+    }
+}

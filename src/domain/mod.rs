@@ -1,0 +1,19 @@
+//! Values and decisions. Nothing here reads a clock, does I/O, awaits or knows pingora.
+
+pub mod access;
+pub mod caching;
+pub mod chunked;
+pub mod cookie;
+pub mod decision;
+pub mod fold;
+pub mod head;
+pub mod identity;
+pub mod origin;
+pub mod policy;
+pub mod return_to;
+pub mod route;
+pub mod secret;
+pub mod session;
+pub mod target;
+pub mod time;
+pub mod token;
