@@ -10,3 +10,4 @@
 //! 0. [`domain`]: values and decisions: no I/O, no clock, no async
 
 pub mod domain;
+pub mod store;

@@ -1,0 +1,4 @@
+//! Where sessions live.
+
+mod directory;
+pub mod table;
