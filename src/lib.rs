@@ -10,5 +10,6 @@
 //! 0. [`domain`]: values and decisions: no I/O, no clock, no async
 
 pub mod domain;
+pub mod net;
 pub mod store;
 pub mod telemetry;

@@ -1,0 +1,427 @@
+//! One HTTP/1 connection as pingora sees it: exactly one delimited request at a time.
+//!
+//! [`Wire`] reads a request's head itself, whole and under one deadline, has it checked by
+//! [`head::check`] as it came over the network, and only then lets pingora parse those very bytes. Of the
+//! body it hands on what the head declared and not a byte more; a chunked one is scanned strictly on its way. What follows stays
+//! in the wire's own buffer for the next request, so pipelined requests are answered in order and no byte of one request can
+//! become part of another.
+//!
+//! After a `101` the wire becomes a tunnel ([`Link::open_tunnel`]) and passes bytes as they come.
+
+use crate::domain::chunked::ChunkScanner;
+use crate::domain::head::{self, Body, Framing, HeadRejection};
+use crate::net::connection::Link;
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, Sleep};
+
+/// How much is read at once; also the first size of a head's buffer.
+const READ_BYTES: usize = 4096;
+/// Small writes are gathered up to this size, so that a head and a short body leave in one packet.
+const GATHER_BYTES: usize = 4096;
+/// How much is read ahead of a request that is still being answered.
+const AHEAD_BYTES_MAX: usize = head::HEAD_BYTES_MAX;
+
+/// The socket below.
+#[derive(Debug)]
+pub enum Transport {
+    /// TCP, without TLS.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+/// What [`Wire::read_head`] may come to.
+#[derive(Debug)]
+pub enum HeadEnd {
+    /// The connection is over and nothing was asked: closed, idle for too long, or the server stops.
+    Idle,
+    /// The head did not arrive in time.
+    Late,
+    /// The connection broke inside a head.
+    Broken,
+    /// The head is not one that we accept; the bytes read so far, for the log's first line.
+    Refused(HeadRejection),
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Between two requests.
+    Idle,
+    /// Inside a body of so many more bytes.
+    Length(u64),
+    /// Inside a chunked body.
+    Chunked(ChunkScanner),
+    /// The request is read; only the connection's end is still told.
+    Done,
+    /// After a 101.
+    Tunnel,
+}
+
+/// A connection that yields one request at a time.
+pub struct Wire {
+    transport: Transport,
+    link: Arc<Link>,
+    digest: Arc<ProxyDigest>,
+    socket: Arc<SocketDigest>,
+    phase: Phase,
+    /// Read, not yet handed on.
+    ahead: BytesMut,
+    /// Written, not yet sent.
+    gathered: BytesMut,
+    /// One timer for the connection's life; armed for later only when it fires early.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Wire {
+    /// Wraps a fresh connection.
+    pub fn new(transport: Transport, link: Arc<Link>) -> io::Result<Self> {
+        let fd = match &transport {
+            Transport::Tcp(stream) => {
+                stream.set_nodelay(true)?;
+                stream.as_raw_fd()
+            }
+            Transport::Unix(stream) => stream.as_raw_fd(),
+        };
+        Ok(Self {
+            transport,
+            digest: link.digest(),
+            link,
+            socket: Arc::new(SocketDigest::from_raw_fd(fd)),
+            phase: Phase::Idle,
+            ahead: BytesMut::new(),
+            gathered: BytesMut::new(),
+            timer: Box::pin(tokio::time::sleep(Duration::from_mins(1))),
+        })
+    }
+
+    /// What the filters and the connection share.
+    pub fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// Reads one request head, whole, and delimits what belongs to it.
+    ///
+    /// `idle` bounds the wait for its first byte, `head` the time from there to its last; `stop` ends only
+    /// the wait for a first byte. Bytes that came along with the request before count as the first.
+    pub async fn read_head(
+        &mut self,
+        idle: Duration,
+        head: Duration,
+        mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Result<(BytesMut, Framing), HeadEnd> {
+        let mut until = Instant::now() + if self.ahead.is_empty() { idle } else { head };
+        let mut scanned = 0;
+        loop {
+            // One empty line before a request line is ignored (RFC 9112 §2.2).
+            if scanned == 0 && self.ahead.starts_with(b"\r\n") {
+                self.ahead.advance(2);
+            }
+            if let Some(end) = head::find_end(&self.ahead, scanned) {
+                let framing = head::check(&self.ahead[..end]).map_err(HeadEnd::Refused)?;
+                let bytes = if end == self.ahead.len() {
+                    std::mem::take(&mut self.ahead)
+                } else {
+                    self.ahead.split_to(end)
+                };
+                self.phase = match framing.body {
+                    Body::None | Body::Length(0) => Phase::Done,
+                    Body::Length(length) => Phase::Length(length),
+                    Body::Chunked => Phase::Chunked(ChunkScanner::default()),
+                };
+                return Ok((bytes, framing));
+            }
+            if self.ahead.len() >= head::HEAD_BYTES_MAX {
+                return Err(HeadEnd::Refused(HeadRejection::HeadTooLong));
+            }
+            scanned = self.ahead.len().saturating_sub(3);
+            let waiting = self.ahead.is_empty();
+            let read = std::future::poll_fn(|cx| {
+                if let Poll::Ready(read) = self.poll_fill(cx) {
+                    return Poll::Ready(
+                        read.map_err(|_| if waiting { HeadEnd::Idle } else { HeadEnd::Broken }),
+                    );
+                }
+                if self.poll_deadline(cx, until).is_ready() {
+                    return Poll::Ready(Err(if waiting { HeadEnd::Idle } else { HeadEnd::Late }));
+                }
+                if waiting && stop.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(HeadEnd::Idle));
+                }
+                Poll::Pending
+            })
+            .await?;
+            match (read, waiting) {
+                (0, true) => return Err(HeadEnd::Idle),
+                (0, false) => return Err(HeadEnd::Broken),
+                (_, true) => until = Instant::now() + head,
+                (_, false) => {}
+            }
+        }
+    }
+
+    /// Writes a last answer, then closes gently: the peer has a moment to read it before a reset could take it away.
+    pub async fn answer_and_close(mut self: Box<Self>, answer: &[u8]) {
+        let lingering = async {
+            self.write_all(answer).await?;
+            self.flush().await?;
+            self.shutdown_transport().await?;
+            self.ahead.clear();
+            for _ in 0..64 {
+                if std::future::poll_fn(|cx| self.poll_fill(cx)).await? == 0 {
+                    break;
+                }
+                self.ahead.clear();
+            }
+            io::Result::Ok(())
+        };
+        // Whatever happens to a connection that is being closed, it is closed.
+        let _ = tokio::time::timeout(Duration::from_secs(2), lingering).await;
+    }
+
+    async fn shutdown_transport(&mut self) -> io::Result<()> {
+        match &mut self.transport {
+            Transport::Tcp(stream) => AsyncWriteExt::shutdown(stream).await,
+            Transport::Unix(stream) => AsyncWriteExt::shutdown(stream).await,
+        }
+    }
+
+    /// Reads once into the buffer; the buffer is allocated only when there is something to read.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            let ready = match &self.transport {
+                Transport::Tcp(stream) => stream.poll_read_ready(cx),
+                Transport::Unix(stream) => stream.poll_read_ready(cx),
+            };
+            ready!(ready)?;
+            self.ahead.reserve(READ_BYTES);
+            let read = match &self.transport {
+                Transport::Tcp(stream) => stream.try_read_buf(&mut self.ahead),
+                Transport::Unix(stream) => stream.try_read_buf(&mut self.ahead),
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    /// Ready once `until` has passed. The timer is left where it stands while it fires no later than `until`.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
+        loop {
+            if self.timer.deadline() > until {
+                self.timer.as_mut().reset(until);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            if Instant::now() >= until {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(until);
+        }
+    }
+
+    fn poll_transport_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_transport_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Transport::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            let gathered = std::mem::take(&mut self.gathered);
+            let written = self.poll_transport_write(cx, &gathered);
+            self.gathered = gathered;
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.gathered.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn read_length(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        left: u64,
+    ) -> Poll<io::Result<()>> {
+        let had = buf.filled().len();
+        if self.ahead.is_empty() && left >= buf.remaining() as u64 {
+            ready!(self.poll_transport_read(cx, buf))?;
+        } else {
+            // The last part may have the next request behind it, which must not get into `buf`.
+            if self.ahead.is_empty() && ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(buf.remaining());
+            let ready = most.min(self.ahead.len());
+            buf.put_slice(&self.ahead.split_to(ready));
+        }
+        let read = buf.filled().len() - had;
+        let left = left - read as u64;
+        self.phase = if left == 0 { Phase::Done } else { Phase::Length(left) };
+        Poll::Ready(Ok(()))
+    }
+
+    fn read_chunked(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() && ready!(self.poll_fill(cx))? == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let Phase::Chunked(scanner) = &mut self.phase else { return Poll::Ready(Ok(())) };
+        let most = self.ahead.len().min(buf.remaining());
+        match scanner.feed(&self.ahead[..most]) {
+            Ok(fed) => {
+                buf.put_slice(&self.ahead.split_to(fed.consumed));
+                if fed.done {
+                    self.phase = Phase::Done;
+                }
+                Poll::Ready(Ok(()))
+            }
+            Err(rejection) => {
+                self.link.refuse_body(rejection);
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, rejection)))
+            }
+        }
+    }
+
+    /// The request is read: tells the connection's end, and keeps what comes for the next one.
+    fn read_after_end(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.link.is_tunnel(cx) {
+            self.phase = Phase::Tunnel;
+            return self.read_tunnel(cx, buf);
+        }
+        while self.ahead.len() < AHEAD_BYTES_MAX {
+            let had = self.ahead.len();
+            if ready!(self.poll_fill(cx))? == 0 {
+                // The end is told at once only where nothing waits before it.
+                return if had == 0 { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+        }
+        Poll::Pending
+    }
+
+    fn read_tunnel(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return self.poll_transport_read(cx, buf);
+        }
+        let ready = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(ready));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wire = &mut *self;
+        match wire.phase {
+            Phase::Length(left) => wire.read_length(cx, buf, left),
+            Phase::Chunked(_) => wire.read_chunked(cx, buf),
+            Phase::Idle | Phase::Done => wire.read_after_end(cx, buf),
+            Phase::Tunnel => wire.read_tunnel(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.gathered.len() + bytes.len() <= GATHER_BYTES {
+            self.gathered.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        ready!(self.poll_gathered(cx))?;
+        if bytes.len() <= GATHER_BYTES {
+            self.gathered.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        self.poll_transport_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_gathered(cx))?;
+        // An idle connection keeps no buffer.
+        self.gathered = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_gathered(cx))?;
+        match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[async_trait]
+impl Shutdown for Wire {
+    async fn shutdown(&mut self) {
+        // The connection is being given up; that it was gone already is no news.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Wire {
+    fn id(&self) -> UniqueIDType {
+        match &self.transport {
+            Transport::Tcp(stream) => stream.as_raw_fd(),
+            Transport::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
+impl Ssl for Wire {}
+
+impl GetTimingDigest for Wire {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+/// Carries the [`Link`] to the filters: the digest is the one thing of a connection that they can see.
+impl GetProxyDigest for Wire {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.digest.clone())
+    }
+}
+
+impl GetSocketDigest for Wire {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.socket.clone())
+    }
+}
+
+impl Peek for Wire {}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wire")
+            .field("peer", &self.link.peer())
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
