@@ -1,0 +1,385 @@
+//! The bearer token of a request: from the `Authorization` field to who it is (RFC 6750), mostly from memory.
+//!
+//! A [`Bearer`] holds the verifiers of one configuration. What they decided is remembered in [`BearerCaches`], which
+//! live as long as the process: a believed token until it ends, at most [`BELIEVED_FOR_MAX`]; a refused one for
+//! [`REFUSED_FOR`]. A verdict is found under everything it depended on: the whole token (its SHA-256), the entry, and
+//! the generation, which is new with every `Bearer`. So new keys or settings forget all verdicts. Both caches are
+//! bounded, may forget at any time, and hold no token.
+
+use crate::auth::jwt::{Refusal, TOKEN_BYTES_MAX, Verified, Verifier};
+use crate::domain::access::EntryId;
+use crate::domain::decision::Believed;
+use crate::domain::time::Timestamp;
+use aws_lc_rs::digest::{SHA256, digest};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The longest time for which a token is believed without verifying it again.
+pub const BELIEVED_FOR_MAX: Duration = Duration::from_mins(5);
+/// How long a refused token is not verified again.
+pub const REFUSED_FOR: Duration = Duration::from_secs(10);
+
+/// Some fifty thousand tokens with everyday claims.
+const BELIEVED_BYTES_MAX: u64 = 32 * 1024 * 1024;
+const REFUSED_MAX: u64 = 50_000;
+/// What moka and the key take beside the claims.
+const ENTRY_BYTES: u32 = 400;
+
+/// Whether a verdict still holds. Not before it was made either: a wall clock that was set back may have moved before `nbf`.
+fn holds_at(believed: &Believed, wall: Timestamp) -> bool {
+    let ends_at = believed.expires_at.min(believed.verified_at.plus(BELIEVED_FOR_MAX));
+    (believed.verified_at..ends_at).contains(&wall)
+}
+
+/// Why a bearer token admits nobody.
+///
+/// `Display` is for the client and gives nothing away; [`BearerRefusal::reason`] is for the log and the counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BearerRefusal {
+    /// The field has another scheme than `Bearer`.
+    #[error("the credential is not a bearer token")]
+    OtherScheme,
+    /// No token behind the scheme, or characters that no token has (RFC 6750 §2.1).
+    #[error("the token is malformed")]
+    Malformed,
+    /// None of the entries that the route accepts is configured here.
+    #[error("the token is not accepted")]
+    NoEntry,
+    /// No entry believes it; the refusal is that of the entry whose checks went farthest.
+    #[error("the token is not accepted")]
+    Token(Refusal),
+}
+
+impl BearerRefusal {
+    /// For the log and the counter.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::OtherScheme => "other_scheme",
+            Self::Malformed => "bearer_malformed",
+            Self::NoEntry => "no_token_entry",
+            Self::Token(refusal) => refusal.reason(),
+        }
+    }
+}
+
+/// What was decided about tokens: one object for the life of the process.
+pub struct BearerCaches {
+    believed: Cache<Key, Arc<Believed>>,
+    refused: Cache<Key, Refused>,
+    generation: AtomicU64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    token: [u8; 32],
+    entry: EntryId,
+    generation: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Refused {
+    why: Refusal,
+    at: Timestamp,
+}
+
+impl Default for BearerCaches {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BearerCaches {
+    /// Empty caches.
+    pub fn new() -> Self {
+        // LRU: moka's default policy refuses newcomers when it is full.
+        let believed = Cache::builder()
+            .weigher(|_, believed: &Arc<Believed>| {
+                u32::try_from(believed.identity.packed().len())
+                    .unwrap_or(u32::MAX)
+                    .saturating_add(ENTRY_BYTES)
+            })
+            .max_capacity(BELIEVED_BYTES_MAX)
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        let refused =
+            Cache::builder().max_capacity(REFUSED_MAX).eviction_policy(EvictionPolicy::lru()).build();
+        Self { believed, refused, generation: AtomicU64::new(0) }
+    }
+
+    /// Forgets every verdict; the next use of each token verifies it.
+    pub fn forget(&self) {
+        self.believed.invalidate_all();
+        self.refused.invalidate_all();
+    }
+
+    /// How many verdicts are held, believed and refused; approximate.
+    pub fn held(&self) -> (u64, u64) {
+        (self.believed.entry_count(), self.refused.entry_count())
+    }
+}
+
+/// All `tokens` entries of one configuration.
+pub struct Bearer {
+    verifiers: Vec<Verifier>,
+    caches: Arc<BearerCaches>,
+    generation: u64,
+}
+
+impl Bearer {
+    /// Takes the verifiers, and forgets what others decided. Make a new one whenever settings or keys change.
+    pub fn new(verifiers: Vec<Verifier>, caches: Arc<BearerCaches>) -> Self {
+        caches.forget();
+        let generation = caches.generation.fetch_add(1, Ordering::Relaxed);
+        Self { verifiers, caches, generation }
+    }
+
+    /// Who the `Authorization` field proves, by one of the `accepted` entries.
+    ///
+    /// A token that was believed a moment ago costs one SHA-256 and one look-up for each accepted entry up to the one
+    /// that believes it; it allocates nothing. Where several entries might believe a token, the first listed does.
+    ///
+    /// # Errors
+    ///
+    /// [`BearerRefusal`] says why not. A refused token is not verified again for [`REFUSED_FOR`].
+    pub fn believe(
+        &self,
+        authorization: &[u8],
+        accepted: &[EntryId],
+        wall: Timestamp,
+    ) -> Result<Arc<Believed>, BearerRefusal> {
+        let token = token(authorization)?;
+        let sha256 = digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 gives 32 bytes");
+        let key = |&entry| Key { token: sha256, entry, generation: self.generation };
+        let mut farthest = None;
+        // One entry after the other: what is remembered of a later one must not come before what an earlier one would say.
+        for key in accepted.iter().map(key) {
+            if let Some(held) = self.caches.believed.get(&key).filter(|believed| holds_at(believed, wall)) {
+                return Ok(held);
+            }
+            let Some(verifier) = self.verifiers.iter().find(|verifier| verifier.id() == key.entry) else {
+                continue;
+            };
+            match self.verify(verifier, key, token, wall) {
+                Ok(believed) => return Ok(believed),
+                Err(why) => farthest = farthest.max(Some(why)),
+            }
+        }
+        Err(farthest.map_or(BearerRefusal::NoEntry, BearerRefusal::Token))
+    }
+
+    fn verify(
+        &self,
+        verifier: &Verifier,
+        key: Key,
+        token: &str,
+        wall: Timestamp,
+    ) -> Result<Arc<Believed>, Refusal> {
+        let refused = self.caches.refused.get(&key);
+        if let Some(Refused { why, .. }) =
+            refused.filter(|it| (it.at..it.at.plus(REFUSED_FOR)).contains(&wall))
+        {
+            return Err(why);
+        }
+        match verifier.verify(token, wall) {
+            Ok(Verified { identity, expires_at }) => {
+                let believed =
+                    Arc::new(Believed { identity, expires_at, entry: key.entry, verified_at: wall });
+                self.caches.believed.insert(key, Arc::clone(&believed));
+                Ok(believed)
+            }
+            Err(why) => {
+                self.caches.refused.insert(key, Refused { why, at: wall });
+                Err(why)
+            }
+        }
+    }
+}
+
+/// Whether a field value has the scheme `Bearer`, in whatever case (RFC 9110 §11.1).
+pub fn is_bearer(authorization: &[u8]) -> bool {
+    let scheme = authorization.split(|&byte| byte == b' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"bearer")
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750 §2.1).
+fn token(authorization: &[u8]) -> Result<&str, BearerRefusal> {
+    if !is_bearer(authorization) {
+        return Err(BearerRefusal::OtherScheme);
+    }
+    let token = authorization.get("bearer".len()..).unwrap_or_default().trim_ascii();
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(BearerRefusal::Token(Refusal::TooLong));
+    }
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    if token.is_empty() || !token.iter().all(allowed) {
+        return Err(BearerRefusal::Malformed);
+    }
+    str::from_utf8(token).map_err(|_| BearerRefusal::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::forge::{NOON, claims, claims_with, hs256, symmetric, verifier};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const API: EntryId = EntryId(7);
+    const PARTNER: EntryId = EntryId(8);
+    const HS256: &str = r#"{"alg":"HS256"}"#;
+
+    /// `API` takes tokens for `wiki`, `PARTNER` those for `partner`; they share issuer and key.
+    fn bearer(caches: &Arc<BearerCaches>) -> Bearer {
+        let mut partner = symmetric();
+        (partner.id, partner.audience) = (PARTNER, vec!["partner".into()]);
+        let verifiers =
+            [symmetric(), partner].map(|settings| verifier(&settings, "").expect("a good secret"));
+        Bearer::new(verifiers.into(), Arc::clone(caches))
+    }
+
+    fn fresh() -> (Arc<BearerCaches>, Bearer) {
+        let caches = Arc::new(BearerCaches::new());
+        let bearer = bearer(&caches);
+        (caches, bearer)
+    }
+
+    fn field(token: &str) -> Vec<u8> {
+        format!("Bearer {token}").into_bytes()
+    }
+
+    fn good() -> Vec<u8> {
+        field(&hs256(HS256, &claims_with(&json!({ "exp": NOON.as_secs() + 86_400 }))))
+    }
+
+    #[test]
+    fn the_scheme_is_read_in_any_case_and_the_token_strictly() {
+        let (_, bearer) = fresh();
+        let token = hs256(HS256, &claims().to_string());
+        for (value, expected) in [
+            (format!("Bearer {token}"), None),
+            (format!("bearer {token}"), None),
+            (format!("BEARER   {token}"), None),
+            (format!("Bearer\t{token}"), Some(BearerRefusal::OtherScheme)),
+            (format!("Bearer{token}"), Some(BearerRefusal::OtherScheme)),
+            ("Basic YWxpY2U6cGFzcw==".into(), Some(BearerRefusal::OtherScheme)),
+            (String::new(), Some(BearerRefusal::OtherScheme)),
+            ("Bearer".into(), Some(BearerRefusal::Malformed)),
+            ("Bearer ".into(), Some(BearerRefusal::Malformed)),
+            (format!("Bearer {token} {token}"), Some(BearerRefusal::Malformed)),
+            (format!("Bearer {token},x"), Some(BearerRefusal::Malformed)),
+            (format!("Bearer {token}\u{e9}"), Some(BearerRefusal::Malformed)),
+            (format!("Bearer {}", "a".repeat(8193)), Some(BearerRefusal::Token(Refusal::TooLong))),
+        ] {
+            assert_eq!(bearer.believe(value.as_bytes(), &[API], NOON).err(), expected, "{value:.40}");
+        }
+    }
+
+    #[test]
+    fn a_believed_token_is_not_verified_again_until_its_verdict_is_five_minutes_old() {
+        let (_, bearer) = fresh();
+        let first = bearer.believe(&good(), &[API], NOON).expect("a good token");
+        assert_eq!((first.identity.as_ref().subject(), first.entry), ("alice", API));
+        for (later, again) in [(0, false), (299, false), (300, true), (301, false)] {
+            let wall = NOON.plus(Duration::from_secs(later));
+            let held = bearer.believe(&good(), &[API], wall).expect("a good token");
+            assert_eq!(held.verified_at == wall && later > 0, again, "{later}");
+        }
+        let before = NOON.minus(Duration::from_secs(1));
+        let back = bearer.believe(&good(), &[API], before).expect("a good token");
+        assert_eq!(back.verified_at, before, "a clock set back verifies anew");
+    }
+
+    #[test]
+    fn a_believed_token_ends_when_it_expires() {
+        let (_, bearer) = fresh();
+        let short = field(&hs256(HS256, &claims_with(&json!({ "exp": NOON.as_secs() + 60 }))));
+        let end = NOON.plus(Duration::from_secs(90)); // the leeway is thirty seconds
+        assert_eq!(bearer.believe(&short, &[API], NOON).expect("a good token").expires_at, end);
+        assert!(bearer.believe(&short, &[API], end.minus(Duration::from_millis(1))).is_ok());
+        assert_eq!(bearer.believe(&short, &[API], end).err(), Some(BearerRefusal::Token(Refusal::Expired)));
+    }
+
+    #[test]
+    fn a_verdict_of_one_entry_is_none_of_another() {
+        let (_, bearer) = fresh();
+        assert!(bearer.believe(&good(), &[API], NOON).is_ok());
+        let wider = bearer.believe(&good(), &[PARTNER], NOON).err();
+        assert_eq!(wider, Some(BearerRefusal::Token(Refusal::Audience)));
+        assert_eq!(bearer.believe(&good(), &[PARTNER, API], NOON).expect("by the second").entry, API);
+        assert_eq!(bearer.believe(&good(), &[], NOON).err(), Some(BearerRefusal::NoEntry));
+        assert_eq!(bearer.believe(&good(), &[EntryId(99)], NOON).err(), Some(BearerRefusal::NoEntry));
+    }
+
+    #[test]
+    fn the_first_entry_that_believes_a_token_does_whatever_is_remembered() {
+        let (_, bearer) = fresh();
+        let both = json!({ "aud": ["wiki", "partner"], "exp": NOON.as_secs() + 86_400 });
+        let both = field(&hs256(HS256, &claims_with(&both)));
+        assert_eq!(bearer.believe(&both, &[API], NOON).expect("for both").entry, API);
+        assert_eq!(bearer.believe(&both, &[PARTNER, API], NOON).expect("for both").entry, PARTNER);
+    }
+
+    #[test]
+    fn a_refused_token_is_not_looked_at_again_for_ten_seconds() {
+        let (_, bearer) = fresh();
+        let early = field(&hs256(HS256, &claims_with(&json!({ "nbf": NOON.as_secs() + 33 }))));
+        let refused = Some(BearerRefusal::Token(Refusal::NotYet));
+        assert_eq!(bearer.believe(&early, &[API], NOON).err(), refused);
+        for (later, expected) in [(9, refused), (10, None)] {
+            let wall = NOON.plus(Duration::from_secs(later));
+            assert_eq!(bearer.believe(&early, &[API], wall).err(), expected, "{later}");
+        }
+    }
+
+    #[test]
+    fn the_refusal_of_the_entry_that_came_farthest_is_told() {
+        let (_, bearer) = fresh();
+        let old = field(&hs256(HS256, &claims_with(&json!({ "exp": 1 }))));
+        for accepted in [[API, PARTNER], [PARTNER, API]] {
+            let refused = bearer.believe(&old, &accepted, NOON).err();
+            assert_eq!(refused, Some(BearerRefusal::Token(Refusal::Expired)));
+        }
+    }
+
+    #[test]
+    fn new_keys_forget_every_verdict() {
+        let (caches, old) = fresh();
+        assert!(old.believe(&good(), &[API], NOON).is_ok());
+        let mut settings = symmetric();
+        settings.keys = crate::auth::JwtKeys::Secret(crate::domain::secret::Secret::new(vec![1; 32]));
+        let new = Bearer::new(vec![verifier(&settings, "").expect("a good secret")], Arc::clone(&caches));
+        // A request that still runs on the old configuration writes its verdict; the new one must not read it.
+        assert!(old.believe(&good(), &[API], NOON).is_ok());
+        assert_eq!(new.believe(&good(), &[API], NOON).err(), Some(BearerRefusal::Token(Refusal::Signature)));
+    }
+
+    #[test]
+    fn the_caches_are_bounded() {
+        let (caches, bearer) = fresh();
+        for n in 0..REFUSED_MAX + 5_000 {
+            let _ = bearer.believe(&field(&format!("{n}.x.y")), &[API], NOON);
+        }
+        caches.refused.run_pending_tasks();
+        assert!(caches.held().1 <= REFUSED_MAX, "{:?}", caches.held());
+    }
+
+    #[test]
+    fn nothing_about_a_token_prints() {
+        let (_, bearer) = fresh();
+        let believed = bearer.believe(&good(), &[API], NOON).expect("a good token");
+        let shown = format!("{believed:?}");
+        assert!(!shown.contains("eyJ") && !shown.contains("wiki"), "{shown}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_makes_the_reader_panic(value in prop::collection::vec(any::<u8>(), 0..60), scheme in any::<bool>()) {
+            let (_, bearer) = fresh();
+            let value = if scheme { [b"Bearer ", &*value].concat() } else { value };
+            prop_assert!(bearer.believe(&value, &[API], NOON).is_err());
+        }
+    }
+}

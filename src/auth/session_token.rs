@@ -1,0 +1,110 @@
+//! A session token, from the cookie.
+//!
+//! The cookie's value is checked without a look-up first; then the table says whether the session lives, and the
+//! session whether it counts on the scope of this request. Which cookie it was, and what several of them mean, is the
+//! caller's: [`Cause::Absent`] and [`Cause::Several`] are decided where the Cookie header is read.
+
+use crate::domain::session::{Cause, ScopeId, Session};
+use crate::domain::time::Timestamp;
+use crate::domain::token::KeyRing;
+use crate::store::table::{NotLive, Table};
+
+/// Believes session tokens of one key ring.
+#[derive(Debug)]
+pub struct SessionTokens {
+    ring: KeyRing,
+}
+
+impl SessionTokens {
+    /// Believes tokens that a key of the ring made.
+    pub const fn new(ring: KeyRing) -> Self {
+        Self { ring }
+    }
+
+    /// The keys, to issue tokens and to derive keys for other uses.
+    pub const fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// Finds the live session that a cookie's value opens on this scope.
+    ///
+    /// Notes no use: whether this request counts as one is known after routing. Costs a `SipHash` per key, one SHA-256
+    /// and one shard's read lock; allocates nothing.
+    pub fn look_up(
+        &self,
+        table: &Table,
+        cookie_value: &[u8],
+        scope: ScopeId,
+        now: Timestamp,
+    ) -> Result<Session, Cause> {
+        let digest = self.ring.digest(cookie_value).ok_or(Cause::Malformed)?;
+        let session = table.find(&digest, now).map_err(|not_live| match not_live {
+            NotLive::Unknown => Cause::Unknown,
+            NotLive::Ended(end) => Cause::Ended(end),
+        })?;
+        if session.scope() == scope { Ok(session) } else { Err(Cause::OtherScope) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::access::EntryId;
+    use crate::domain::identity::{Claims, Identity};
+    use crate::domain::secret::Secret;
+    use crate::domain::session::{End, Lifetimes, Opening, SessionId};
+    use std::time::Duration;
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { idle_timeout: Duration::from_secs(10), absolute_lifetime: Duration::from_secs(30) };
+
+    fn tokens(key: u8) -> SessionTokens {
+        SessionTokens::new(KeyRing::new(vec![Secret::new([key; 32])]).expect("one key"))
+    }
+
+    #[test]
+    fn a_cookie_opens_a_live_session_on_its_own_scope_and_nothing_else_does() {
+        let (ours, table) = (tokens(1), Table::new(10, LIFETIMES));
+        let (token, digest) = ours.ring().issue([5; 32]);
+        let cookie = token.encode().expose().clone();
+        let opening = Opening {
+            digest,
+            id: SessionId::from_bytes([1; 16]),
+            identity: &Identity::new("alice", "local", &Claims::new()).expect("a plain identity packs"),
+            entry: EntryId(1),
+            scope: ScopeId(1),
+            sign_in: "local",
+            client_address: "",
+            user_agent: "",
+            now: Timestamp::from_secs(0),
+            lifetimes: LIFETIMES,
+        };
+        let look_up = |tokens: &SessionTokens, value: &str, scope, secs| {
+            let now = Timestamp::from_secs(secs);
+            tokens
+                .look_up(&table, value.as_bytes(), ScopeId(scope), now)
+                .map(|session| session.id().to_string())
+        };
+
+        assert_eq!(look_up(&ours, &cookie, 1, 0), Err(Cause::Unknown), "not opened yet");
+        table.open(Session::open(opening), Timestamp::from_secs(0)).expect("there is room");
+        assert_eq!(look_up(&ours, &cookie, 1, 9), Ok(opening.id.to_string()));
+        assert_eq!(look_up(&ours, &cookie, 2, 9), Err(Cause::OtherScope));
+        assert_eq!(look_up(&tokens(2), &cookie, 1, 9), Err(Cause::Malformed), "a key that is not ours");
+        assert_eq!(look_up(&ours, "junk", 1, 9), Err(Cause::Malformed));
+        assert_eq!(look_up(&ours, &cookie, 1, 10), Err(Cause::Ended(End::Idle)), "nothing above was a use");
+    }
+
+    #[test]
+    fn every_cause_has_a_word_of_its_own() {
+        let mut words: Vec<&str> = End::ALL.map(|end| Cause::Ended(end).reason()).to_vec();
+        words.extend(
+            [Cause::Absent, Cause::Malformed, Cause::Unknown, Cause::OtherScope, Cause::Several]
+                .map(Cause::reason),
+        );
+        words.sort_unstable();
+        let count = words.len();
+        words.dedup();
+        assert_eq!(words.len(), count);
+    }
+}
