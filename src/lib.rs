@@ -12,5 +12,6 @@
 pub mod auth;
 pub mod domain;
 pub mod net;
+pub mod proxy;
 pub mod store;
 pub mod telemetry;

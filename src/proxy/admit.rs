@@ -1,0 +1,173 @@
+//! Canonical request → route → credential → decision.
+//!
+//! Everything here is answered from memory. The credential of a route is looked at only after the route is known, and
+//! only the kinds that the route takes.
+
+use crate::auth::bearer::BearerRefusal;
+use crate::domain::access::{Access, Protected};
+use crate::domain::cookie::{self, Found};
+use crate::domain::decision::{
+    Admission, Credential, Facts, Navigation, Presented, Refused, Rejection, decide,
+};
+use crate::domain::origin::{self, Origin};
+use crate::domain::route::Miss;
+use crate::domain::session::{Cause, ScopeId};
+use crate::domain::target::{Host, Target};
+use crate::domain::time::Timestamp;
+use crate::proxy::settings::External;
+use crate::proxy::snapshot::Snapshot;
+use crate::store::table::Table;
+use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, COOKIE, ORIGIN, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use pingora::http::RequestHeader;
+
+/// The first segment of every own path.
+const OWN_SEGMENT: &str = "_vestibule";
+
+/// Fetch metadata, which browsers add and scripts cannot forge.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// Where a canonical request goes.
+pub(crate) enum Way<'a> {
+    /// To an own path: what follows the prefix, without its slash.
+    Own(&'a str),
+    /// To this route.
+    Route(usize),
+}
+
+/// Finds the way of a request by host and path alone.
+pub(crate) fn way<'a>(
+    snapshot: &Snapshot,
+    host: &Host<'_>,
+    target: &'a Target<'a>,
+    method: &Method,
+) -> Result<Way<'a>, Rejection> {
+    // Segments without their parameters, as routes are matched: no spelling of our prefix belongs to an application.
+    if target.segments().next() == Some(OWN_SEGMENT) {
+        return if snapshot.routes.knows_host(host.name()) {
+            let path = target.path();
+            Ok(Way::Own(path[1..].split_once('/').map_or("", |(_, rest)| rest)))
+        } else {
+            Err(Rejection::NoRoute)
+        };
+    }
+    snapshot.routes.find(host.name(), target, method).map(Way::Route).map_err(|miss| match miss {
+        Miss::NoRoute => Rejection::NoRoute,
+        Miss::Method(allowed) => Rejection::Method(allowed),
+    })
+}
+
+/// What the decision needs besides the head.
+pub(crate) struct Asking<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) sessions: &'a Table,
+    pub(crate) outside: External,
+    pub(crate) host: &'a Host<'a>,
+    /// The instant for session deadlines.
+    pub(crate) now: Timestamp,
+    /// The instant for `exp` and `nbf`; read only where a token is to be verified.
+    pub(crate) wall: &'a dyn Fn() -> Timestamp,
+}
+
+/// Decides about a request on a route.
+pub(crate) fn admit(asking: &Asking<'_>, route: usize, head: &RequestHeader) -> Result<Admission, Refused> {
+    let access = &asking.snapshot.route[route].access;
+    let upgrade = head.headers.contains_key(UPGRADE);
+    let (presented, foreign) = match access {
+        Access::Public => (Presented::Nothing(Cause::Absent), false),
+        Access::Protected(protected) => {
+            // Where another site could do no harm, nobody asks where the request comes from.
+            let harmful = upgrade || !head.method.is_safe();
+            let foreign = harmful && is_foreign(asking, protected, &head.headers);
+            (present(asking, protected, &head.headers), foreign)
+        }
+    };
+    let facts = Facts {
+        method: &head.method,
+        upgrade,
+        foreign,
+        preflight: head.method == Method::OPTIONS
+            && head.headers.contains_key(ORIGIN)
+            && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+    };
+    decide(access, facts, presented)
+}
+
+fn present(asking: &Asking<'_>, protected: &Protected, headers: &HeaderMap) -> Presented {
+    if !protected.tokens.is_empty()
+        && let Some(authorization) = headers.get(AUTHORIZATION)
+    {
+        match asking.snapshot.bearer.believe(authorization.as_bytes(), &protected.tokens, (asking.wall)()) {
+            Ok(believed) => return Presented::Credential(Credential::Token(believed)),
+            // Another scheme is the application's own business, not a credential of ours.
+            Err(BearerRefusal::OtherScheme) => {}
+            Err(refusal) => return Presented::BadBearer(refusal.reason()),
+        }
+    }
+    if protected.sign_in.is_empty() {
+        return Presented::Nothing(Cause::Absent);
+    }
+    match session(asking, headers) {
+        Ok(session) => Presented::Credential(Credential::Session(session)),
+        Err(cause) => Presented::Nothing(cause),
+    }
+}
+
+/// The live session that the request's cookie opens, on this scheme and host.
+pub(crate) fn session(
+    asking: &Asking<'_>,
+    headers: &HeaderMap,
+) -> Result<crate::domain::session::Session, Cause> {
+    let name = asking.snapshot.cookie_name(asking.outside);
+    let fields = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let value = match cookie::find(fields, name) {
+        Found::None => return Err(Cause::Absent),
+        Found::One(value) => value,
+        Found::Several(_) | Found::TooMany => return Err(Cause::Several),
+    };
+    let tokens = asking.snapshot.session_tokens.as_ref().ok_or(Cause::Unknown)?;
+    let scope = asking.snapshot.scope(asking.outside, asking.host.name());
+    tokens.look_up(asking.sessions, value, scope, asking.now)
+}
+
+fn is_foreign(asking: &Asking<'_>, protected: &Protected, headers: &HeaderMap) -> bool {
+    let site = headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
+    if site.is_none() && origin.is_none() {
+        return false;
+    }
+    origin::is_foreign(site, origin, &own_origin(asking.outside, asking.host), &protected.cross_origin)
+}
+
+/// The origin that browsers see this host under.
+pub(crate) fn own_origin(outside: External, host: &Host<'_>) -> Origin {
+    Origin { https: outside.https, host: host.name().to_owned(), port: outside.port }
+}
+
+/// A fingerprint of the cookie scope: scheme and host, or the shared domain.
+pub(crate) fn scope_of(https: bool, name: &str) -> ScopeId {
+    use siphasher::sip::SipHasher24;
+    use std::hash::Hasher;
+    let mut hasher = SipHasher24::new();
+    hasher.write_u8(u8::from(https));
+    hasher.write(name.as_bytes());
+    ScopeId(hasher.finish())
+}
+
+/// How a refusal of this request is best shown.
+pub(crate) fn navigation(head: &RequestHeader) -> Navigation {
+    let wants_page = match head.headers.get(&SEC_FETCH_MODE) {
+        Some(mode) => mode == "navigate",
+        None => head
+            .headers
+            .get(ACCEPT)
+            .and_then(|accept| accept.to_str().ok())
+            .is_some_and(|accept| accept.contains("text/html")),
+    };
+    match (wants_page, head.method.is_safe()) {
+        (false, _) => Navigation::None,
+        (true, true) => Navigation::Page,
+        (true, false) => Navigation::Form,
+    }
+}

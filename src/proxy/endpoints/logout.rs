@@ -1,0 +1,78 @@
+//! `logout`: asks on GET, ends on POST. `everywhere=1` ends all of the subject's sessions.
+
+use super::form::{self, Form};
+use super::{is_own_form, presented_sessions, session_cookie};
+use crate::domain::decision::Rejection;
+use crate::domain::session::{End, Session};
+use crate::proxy::context::Context;
+use crate::proxy::pages::{Logout, Page, field};
+use crate::proxy::parts::Parts;
+use crate::proxy::respond::Answer;
+use http::{HeaderValue, StatusCode};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session as Exchange;
+
+/// Where to sign in again.
+const LOGIN: &str = "/_vestibule/login";
+
+/// Asks whether to sign out; who is not signed in is told so.
+pub(super) fn ask(parts: &Parts, head: &RequestHeader, ctx: &mut Context) -> Result<Answer, Rejection> {
+    let sessions = presented_sessions(parts, head, ctx);
+    let Some(session) = sessions.first() else {
+        return Ok(Answer::page(StatusCode::OK, ctx, head, &Page::SignedOut { login_url: Some(LOGIN) }));
+    };
+    let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
+    let (browser, fresh) = form::browser_of(forms, head, ctx)?;
+    let form_token = forms.issue(&browser, &purpose(session), ctx.now);
+    let subject = crate::domain::identity::decode(session.identity().subject());
+    let logout = Logout { subject: &subject, sign_in: session.sign_in(), form_token: &form_token };
+    let mut answer = Answer::page(StatusCode::OK, ctx, head, &Page::Logout(logout));
+    if let Some((name, value)) = fresh {
+        answer = answer.with(name, value);
+    }
+    Ok(answer)
+}
+
+/// Ends this session, or all of its subject.
+pub(super) async fn answer(
+    parts: &Parts,
+    exchange: &mut Exchange,
+    ctx: &mut Context,
+) -> Result<Answer, Rejection> {
+    if !is_own_form(exchange.req_header(), ctx) {
+        return Err(Rejection::BadForm("other_origin"));
+    }
+    let form = Form::read(exchange).await?;
+    let head = exchange.req_header();
+    let sessions = presented_sessions(parts, head, ctx);
+    if !sessions.is_empty() {
+        let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
+        let token = form.field(field::FORM_TOKEN);
+        if !sessions.iter().any(|session| form::is_proved(forms, head, ctx, &purpose(session), token)) {
+            return Err(Rejection::BadForm("form_token"));
+        }
+        for session in &sessions {
+            end(parts, ctx, session, form.field(field::EVERYWHERE) == "1");
+        }
+    }
+    let (name, value) = session_cookie(parts, ctx, None);
+    Ok(Answer::page(StatusCode::OK, ctx, head, &Page::SignedOut { login_url: Some(LOGIN) })
+        .with(name, value)
+        .with("Clear-Site-Data", HeaderValue::from_static("\"cache\"")))
+}
+
+/// Ends `session`, or everywhere: all sessions of its subject.
+pub(super) fn end(parts: &Parts, ctx: &Context, session: &Session, everywhere: bool) {
+    let ended = if everywhere {
+        let identity = session.identity();
+        parts.sessions.end_subject(identity.source(), identity.subject(), End::SignOut)
+    } else {
+        parts.sessions.end(session.digest(), End::SignOut).into_iter().collect()
+    };
+    parts.note_ended(&ended, End::SignOut, Some(ctx.client), Some(ctx.request_id_text()), ctx.now);
+}
+
+/// What the form token is good for: ending this very session.
+fn purpose(session: &Session) -> String {
+    format!("logout {}", session.id())
+}

@@ -1,0 +1,195 @@
+//! Strips what a client may not say, then says it ourselves, last.
+//!
+//! Called from `upstream_request_filter`, after pingora has removed hop-by-hop fields and what `Connection`
+//! nominates: a name set earlier could be nominated away by the client. Identity and session headers go by class
+//! ([`crate::domain::fold::Guard`]), on every route, signed in or not.
+
+use crate::domain::cookie;
+use crate::domain::decision::{Admission, Credential, Rejection};
+use crate::domain::identity;
+use crate::net::connection::Link;
+use crate::proxy::read;
+use crate::proxy::settings::{Encoding, External, IdentityHeader, UpstreamHost};
+use crate::proxy::snapshot::{Route, Snapshot};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+use pingora::http::RequestHeader;
+use std::net::IpAddr;
+
+/// What forwarding needs of an exchange.
+pub(crate) struct Forwarding<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) route: &'a Route,
+    pub(crate) admission: &'a Admission,
+    pub(crate) outside: External,
+    pub(crate) link: &'a Link,
+    pub(crate) request_id: &'a HeaderValue,
+}
+
+/// Turns the client's head into the one that the upstream gets.
+///
+/// It takes the [`Admission`] by reference: without one there is nothing to forward.
+pub(crate) fn prepare(head: &mut RequestHeader, forwarding: &Forwarding<'_>) -> Result<(), Rejection> {
+    // pingora's own setters keep the spelling of each name beside it; this works on the fields alone.
+    let mut parts = Parts::from(read::take(head));
+    let prepared = dress(&mut parts.headers, forwarding);
+    *head = RequestHeader::from(parts);
+    prepared
+}
+
+fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rejection> {
+    let Forwarding { snapshot, route, admission, .. } = forwarding;
+    let previous = believed_hops(headers, forwarding.link.address(), &snapshot.trusted_proxies);
+    strip(headers, snapshot);
+    strip_own_cookies(headers, snapshot, forwarding.outside)?;
+    if matches!(admission.credential(), Some(Credential::Token(_))) && !route.forward_authorization {
+        headers.remove(AUTHORIZATION);
+    }
+    let upstream = &snapshot.upstreams[route.upstream];
+    headers.reserve(SET_EVERYWHERE + upstream.identity.len());
+    set_forwarded(headers, forwarding, previous)?;
+    if let UpstreamHost::Send(name) = &upstream.host {
+        headers.insert(HOST, name.clone());
+    }
+    headers.insert(REQUEST_ID, forwarding.request_id.clone());
+    if let Some(credential) = admission.credential() {
+        let identity = credential.identity();
+        for header in &upstream.identity {
+            if let Some(value) =
+                identity.claim(&header.claim).and_then(|claim| value_of(header, claim.header_form()))
+            {
+                headers.insert(header.name.clone(), value);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes every name of ours, in every spelling that some server folds onto it.
+fn strip(headers: &mut HeaderMap, snapshot: &Snapshot) {
+    while let Some(name) = headers.keys().find(|name| snapshot.guard.covers(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// Removes our cookies; the others stay byte for byte, several fields joined into one (RFC 9113 §8.2.3).
+fn strip_own_cookies(
+    headers: &mut HeaderMap,
+    snapshot: &Snapshot,
+    outside: External,
+) -> Result<(), Rejection> {
+    let mut fields = headers.get_all(COOKIE).iter();
+    let Some(first) = fields.next() else { return Ok(()) };
+    let names = snapshot.own_cookies(outside);
+    let mut kept = cookie::without(first.as_bytes(), &names);
+    for field in fields {
+        let joined = kept.get_or_insert_with(|| first.as_bytes().to_vec());
+        let more = cookie::without(field.as_bytes(), &names);
+        let more = more.as_deref().unwrap_or(field.as_bytes());
+        if !joined.is_empty() && !more.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(more);
+    }
+    let Some(kept) = kept else { return Ok(()) };
+    if kept.is_empty() {
+        headers.remove(COOKIE);
+        return Ok(());
+    }
+    let mut value =
+        HeaderValue::from_maybe_shared(Bytes::from(kept)).map_err(|_| Rejection::Internal("cookie"))?;
+    value.set_sensitive(true);
+    headers.insert(COOKIE, value);
+    Ok(())
+}
+
+/// What a trusted proxy said about the hops before it.
+struct Hops {
+    forwarded_for: Option<String>,
+    forwarded: Option<String>,
+}
+
+fn believed_hops(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Hops {
+    if trusted.is_empty() || !trusted.iter().any(|net| net.contains(&peer)) {
+        return Hops { forwarded_for: None, forwarded: None };
+    }
+    let joined = |name: &str| {
+        let values: Vec<&str> =
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    };
+    Hops { forwarded_for: joined("x-forwarded-for"), forwarded: joined(FORWARDED.as_str()) }
+}
+
+/// `X-Forwarded-*`, rebuilt; `Forwarded` (RFC 7239) only where a trusted proxy has begun one.
+fn set_forwarded(headers: &mut HeaderMap, forwarding: &Forwarding<'_>, hops: Hops) -> Result<(), Rejection> {
+    let Forwarding { link, outside, .. } = forwarding;
+    let proto = if outside.https { "https" } else { "http" };
+    let host = headers.get(HOST).cloned().ok_or(Rejection::Internal("no_host"))?;
+    if let Some(before) = hops.forwarded {
+        let peer = link.address();
+        let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
+        let shown = host.to_str().unwrap_or_default();
+        headers.insert(FORWARDED, text(&format!("{before}, for={node};host=\"{shown}\";proto={proto}"))?);
+    }
+    let forwarded_for = match hops.forwarded_for {
+        Some(before) => text(&format!("{before}, {}", link.address()))?,
+        None => link.address_value().clone(),
+    };
+    headers.insert(FORWARDED_FOR, forwarded_for);
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+    headers.insert(FORWARDED_HOST, host);
+    headers.insert(FORWARDED_PORT, HeaderValue::from(outside.port));
+    Ok(())
+}
+
+fn value_of(header: &IdentityHeader, encoded: &str) -> Option<HeaderValue> {
+    match header.encoding {
+        Encoding::Percent => HeaderValue::from_str(encoded).ok(),
+        // A decoded value with a control character has no safe form in a header.
+        Encoding::Utf8 => {
+            let plain = identity::decode(encoded);
+            (!plain.chars().any(char::is_control)).then(|| HeaderValue::from_bytes(plain.as_bytes()).ok())?
+        }
+    }
+}
+
+fn text(value: &str) -> Result<HeaderValue, Rejection> {
+    HeaderValue::from_str(value).map_err(|_| Rejection::Internal("header_value"))
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// How many fields every request gets.
+const SET_EVERYWHERE: usize = 5;
+
+/// The names that a client may never send on, whatever is configured: what we set ourselves, the session headers, and the
+/// headers by which some servers let a request rename its own target or client.
+pub const GUARDED: [&str; 20] = [
+    "x-request-id",
+    "x-session-data",
+    "x-session-patch",
+    "x-session-sign-in",
+    "x-session-sign-out",
+    "x-session-ends-at",
+    "x-session-id",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-forwarded-method",
+    "x-forwarded-user",
+    "x-forwarded-server",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-real-ip",
+];

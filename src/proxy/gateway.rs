@@ -1,0 +1,386 @@
+//! The phases of an exchange in the order in which pingora runs them, a few lines each.
+//!
+//! `early_request_filter` and `request_filter` read, route and decide; a request that is not admitted is answered there and
+//! never comes near an upstream. `upstream_request_filter` prepares what is forwarded, and asks for the [`Admission`] by
+//! type. `response_filter` takes out what visitors must not see. The access line is written when the [`Context`] is dropped,
+//! so that an exchange which breaks off half-way is told as well.
+//!
+//! [`Admission`]: crate::domain::decision::Admission
+
+use crate::domain::decision::{Credential, Rejection};
+use crate::domain::target::Target;
+use crate::net::connection::{Link, TUNNEL_PAUSE_MAX};
+use crate::proxy::admit::{self, Asking, Way};
+use crate::proxy::context::Context;
+use crate::proxy::endpoints;
+use crate::proxy::forward::{self, Forwarding};
+use crate::proxy::observe::Record;
+use crate::proxy::parts::Parts;
+use crate::proxy::read;
+use crate::proxy::respond::{self, Answer};
+use crate::telemetry::metrics::Outcome;
+use async_trait::async_trait;
+use http::HeaderValue;
+use http::header::{TRANSFER_ENCODING, UPGRADE};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as Exchange};
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::{Error, ErrorSource, ErrorType};
+use std::sync::Arc;
+
+/// pingora's `true` of `request_filter`: we have answered.
+const ANSWERED: bool = true;
+/// pingora's `false` of `request_filter`: go on to the upstream.
+const CONTINUE: bool = false;
+
+/// The proxy application.
+pub struct Gateway {
+    parts: Arc<Parts>,
+}
+
+impl Gateway {
+    /// A gateway over the parts that outlive configurations.
+    pub fn new(parts: Arc<Parts>) -> Self {
+        Self { parts }
+    }
+
+    /// Reads, routes and decides; what comes back as an error is shown to the client.
+    async fn walk(&self, exchange: &mut Exchange, ctx: &mut Context) -> Result<Option<Answer>, Rejection> {
+        let snapshot = ctx.snapshot.clone();
+        read::canonicalise(exchange.req_header_mut())?;
+        read::forget_case(exchange.req_header_mut());
+        ctx.record.canonical = true;
+        let head = exchange.req_header();
+        let host = read::host_of(head);
+        let target =
+            Target::parse(head.raw_path()).map_err(|rejection| Rejection::BadRequest(rejection.reason()))?;
+        let outside = ctx.outside();
+        let route = match admit::way(&snapshot, &host, &target, &head.method)? {
+            Way::Route(route) => route,
+            Way::Own(path) => {
+                let path = path.to_owned();
+                ctx.record.outcome = Some(Outcome::Own);
+                // Boxed: its state is many times that of a request which is forwarded.
+                return Box::pin(endpoints::answer(&self.parts, exchange, ctx, &path)).await.map(Some);
+            }
+        };
+        ctx.route = Some(route);
+        ctx.record.route = Some(route);
+        let asking = Asking {
+            snapshot: &snapshot,
+            sessions: &self.parts.sessions,
+            outside,
+            host: &host,
+            now: ctx.now,
+            wall: &|| self.parts.clock.wall(),
+        };
+        let timed = ctx.record.is_sampled().then(|| self.parts.clock.ticks());
+        let decided = admit::admit(&asking, route, head);
+        if let Some(began) = timed {
+            let span = self.parts.clock.ticks().saturating_sub(began);
+            self.parts.metrics.look_up_seconds.observe(span.as_secs_f64());
+        }
+        let admission = decided.map_err(|refused| {
+            if let Some(credential) = &refused.credential {
+                ctx.record.identify(credential);
+            }
+            refused.rejection
+        })?;
+        if let Some(credential) = admission.credential() {
+            ctx.record.identify(credential);
+            if let Credential::Session(session) = credential {
+                session.touch(ctx.now, &self.parts.sessions.lifetimes());
+            }
+        }
+        ctx.record.outcome = Some(match (admission.credential(), snapshot.route[route].is_protected()) {
+            (Some(_), _) => Outcome::Admitted,
+            (None, true) => Outcome::Anonymous,
+            (None, false) => Outcome::Public,
+        });
+        ctx.admission = Some(admission);
+        Ok(None)
+    }
+
+    async fn reject(
+        &self,
+        exchange: &mut Exchange,
+        ctx: &mut Context,
+        rejection: &Rejection,
+    ) -> pingora::Result<()> {
+        ctx.record.reject(rejection);
+        let answer = respond::rejection(exchange.req_header(), ctx, rejection);
+        if answer.is_redirect() {
+            ctx.record.outcome = Some(Outcome::SignIn);
+        }
+        respond::send(exchange, ctx, answer).await
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    /// Boxed: pingora moves it through several futures.
+    type CTX = Box<Context>;
+
+    fn new_ctx(&self) -> Self::CTX {
+        let now = self.parts.clock.now();
+        let snapshot = self.parts.snapshot.load_full();
+        let request_id = Parts::request_id();
+        Box::new(Context {
+            now,
+            link: None,
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
+            record: Record::new(self.parts.clone(), snapshot.clone(), now, request_id.clone()),
+            snapshot,
+            request_id,
+            admission: None,
+            route: None,
+            fault: None,
+            turn: 0,
+            tries: 0,
+        })
+    }
+
+    /// No modules: compression and the rest of pingora's defaults have no business here.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(
+        &self,
+        exchange: &mut Exchange,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        if let Some(link) = Link::of(exchange.digest()) {
+            link.take();
+            ctx.client =
+                read::client_address(link.address(), exchange.req_header(), &ctx.snapshot.trusted_proxies);
+            ctx.record.begin(link, ctx.client);
+            ctx.link = Some(link.clone());
+        }
+        if self.parts.is_draining() {
+            exchange.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, exchange: &mut Exchange, ctx: &mut Self::CTX) -> pingora::Result<bool> {
+        let walked = self.walk(exchange, ctx).await;
+        ctx.record.read_head(exchange.req_header());
+        match walked {
+            Ok(None) => Ok(CONTINUE),
+            Ok(Some(answer)) => respond::send(exchange, ctx, answer).await.map(|()| ANSWERED),
+            Err(rejection) => self.reject(exchange, ctx, &rejection).await.map(|()| ANSWERED),
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        exchange: &mut Exchange,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        let (Some(route), Some(_)) = (ctx.route, &ctx.admission) else {
+            return Err(fault(ctx, Rejection::Internal("no_admission")));
+        };
+        let upstream = &ctx.snapshot.upstreams[ctx.snapshot.route[route].upstream];
+        if ctx.tries == 0 {
+            ctx.turn = upstream.turn();
+        }
+        match upstream.pick(ctx.turn.wrapping_add(ctx.tries)) {
+            Some(mut peer) => {
+                ctx.tries += 1;
+                if asks_for_websocket(exchange.req_header()) {
+                    peer.options.read_timeout = Some(TUNNEL_PAUSE_MAX);
+                }
+                Ok(Box::new(peer))
+            }
+            None => Err(fault(ctx, Rejection::NoServer)),
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _exchange: &mut Exchange,
+        head: &mut RequestHeader,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        let (Some(route), Some(admission), Some(link)) = (ctx.route, &ctx.admission, &ctx.link) else {
+            return Err(fault(ctx, Rejection::Internal("no_admission")));
+        };
+        let forwarding = Forwarding {
+            snapshot: &ctx.snapshot,
+            route: &ctx.snapshot.route[route],
+            admission,
+            outside: ctx.outside(),
+            link,
+            request_id: &ctx.request_id,
+        };
+        forward::prepare(head, &forwarding).map_err(|rejection| fault(ctx, rejection))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _exchange: &mut Exchange,
+        _reused: bool,
+        peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        ctx.record.upstream = Some(peer.address().clone());
+        ctx.record.upstream_began = Some(self.parts.clock.ticks());
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _exchange: &mut Exchange,
+        _peer: &HttpPeer,
+        ctx: &mut Self::CTX,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent yet: another server may have the request, whatever its method.
+        let servers =
+            ctx.route.map_or(1, |route| ctx.snapshot.upstreams[ctx.snapshot.route[route].upstream].servers());
+        error.set_retry(ctx.tries < servers);
+        error
+    }
+
+    async fn response_filter(
+        &self,
+        exchange: &mut Exchange,
+        head: &mut ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        ctx.record.answered();
+        if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            if !asks_for_websocket(exchange.req_header()) {
+                return Err(fault(ctx, Rejection::Upstream("unasked_101")));
+            }
+            if let Some(link) = &ctx.link {
+                link.open_tunnel();
+            }
+        }
+        if exchange.req_header().version == http::Version::HTTP_10
+            && head.remove_header(&TRANSFER_ENCODING).is_some()
+        {
+            // HTTP/1.0 knows no chunks (RFC 9112 §6.1): such a body ends with the connection.
+            exchange.set_keepalive(None);
+        }
+        let is_protected = ctx.route.is_some_and(|route| ctx.snapshot.route[route].is_protected());
+        respond::clean(head, &ctx.snapshot, ctx.outside(), is_protected)
+    }
+
+    async fn logging(&self, exchange: &mut Exchange, error: Option<&Error>, ctx: &mut Self::CTX) {
+        ctx.record.finish(
+            exchange.response_written().map(|head| head.status.as_u16()),
+            exchange.body_bytes_read(),
+            exchange.body_bytes_sent(),
+            error.is_some(),
+        );
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        exchange: &mut Exchange,
+        error: &Error,
+        ctx: &mut Self::CTX,
+    ) -> FailToProxy {
+        let refused_body = ctx.link.as_ref().and_then(|link| link.refused_body());
+        let rejection = match (ctx.fault.take(), refused_body) {
+            (Some(rejection), _) => Some(rejection),
+            (None, Some(refused)) => Some(Rejection::BadRequest(refused.reason())),
+            (None, None) => explain(error),
+        };
+        let mut error_code = 0;
+        match rejection {
+            Some(rejection) if exchange.response_written().is_none() => {
+                // The rest of the body is not read: the connection ends with this answer.
+                exchange.set_keepalive(None);
+                error_code = respond::status(&rejection).as_u16();
+                // The connection may be gone already; the record says what happened either way.
+                let _ = self.reject(exchange, ctx, &rejection).await;
+            }
+            Some(rejection) => ctx.record.reject(&rejection),
+            // The visitor is gone; the record says that the exchange broke off.
+            None => {}
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    /// Our own line says it, without path and query.
+    fn suppress_error_log(&self, _exchange: &Exchange, _ctx: &Self::CTX, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _exchange: &Exchange,
+        _ctx: &Self::CTX,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _exchange: &Exchange, ctx: &Self::CTX) -> String {
+        ctx.request_id.to_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// Whether the head, which the wire has checked, asks for the one protocol that a connection may switch to.
+fn asks_for_websocket(head: &RequestHeader) -> bool {
+    head.version == http::Version::HTTP_11
+        && head
+            .headers
+            .get(UPGRADE)
+            .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+#[expect(clippy::unnecessary_box_returns, reason = "pingora's errors are boxed")]
+fn fault(ctx: &mut Context, rejection: Rejection) -> Box<Error> {
+    ctx.fault = Some(rejection);
+    Error::explain(ErrorType::InternalError, "see the access log")
+}
+
+/// What a failure of the proxying means to the visitor; nothing if the visitor is gone.
+fn explain(error: &Error) -> Option<Rejection> {
+    use ErrorType as E;
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Upstream, E::ConnectTimedout | E::TLSHandshakeTimedout) => {
+            Some(Rejection::UpstreamLate("connect_timeout"))
+        }
+        (ErrorSource::Upstream, E::ReadTimedout) => Some(Rejection::UpstreamLate("read_timeout")),
+        (ErrorSource::Upstream, E::WriteTimedout) => Some(Rejection::UpstreamLate("write_timeout")),
+        (ErrorSource::Upstream, E::ConnectRefused) => Some(Rejection::Upstream("connect_refused")),
+        (ErrorSource::Upstream, E::ConnectNoRoute | E::ConnectError | E::SocketError | E::BindError) => {
+            Some(Rejection::Upstream("connect"))
+        }
+        (ErrorSource::Upstream, E::InvalidHTTPHeader) => Some(Rejection::Upstream("bad_answer")),
+        (ErrorSource::Upstream, E::ConnectionClosed | E::ReadError | E::WriteError) => {
+            Some(Rejection::Upstream("reset"))
+        }
+        (ErrorSource::Upstream, _) => Some(Rejection::Upstream("upstream")),
+        (ErrorSource::Downstream, E::ReadTimedout) => Some(Rejection::TooSlow),
+        (ErrorSource::Downstream, E::InvalidHTTPHeader) => Some(Rejection::BadRequest("header")),
+        (ErrorSource::Downstream, _) => None,
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Rejection::Internal("proxy")),
+    }
+}
+
+impl Context {
+    /// What browsers see of the listener that this exchange came over.
+    pub(crate) fn outside(&self) -> crate::proxy::settings::External {
+        let number = self.link.as_ref().map_or(0, |link| link.listener());
+        self.snapshot.outside[number]
+    }
+
+    /// The request id as text.
+    pub(crate) fn request_id_text(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    /// A header value for [`Self::request_id_text`].
+    pub(crate) fn request_id_value(&self) -> HeaderValue {
+        self.request_id.clone()
+    }
+}

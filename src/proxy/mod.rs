@@ -1,0 +1,16 @@
+//! The walk of a request, from its canonical form to the upstream and back.
+
+pub mod gateway;
+pub mod pages;
+pub mod parts;
+pub mod settings;
+pub mod snapshot;
+pub mod upstream;
+
+mod admit;
+mod context;
+mod endpoints;
+mod forward;
+mod observe;
+mod read;
+mod respond;

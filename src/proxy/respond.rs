@@ -1,0 +1,360 @@
+//! Answers of our own: a rejection → status, headers, text. No other file picks a status for a rejection.
+//!
+//! Browsers that navigate get a page, everybody else a problem document (RFC 9457). Every answer from here is
+//! `no-store`. [`clean`] is the other direction: what an upstream's answer must lose before a visitor sees it.
+
+use crate::domain::caching;
+use crate::domain::cookie;
+use crate::domain::decision::{Navigation, Rejection};
+use crate::domain::fold;
+use crate::domain::session::Session;
+use crate::domain::target::Target;
+use crate::proxy::admit;
+use crate::proxy::context::Context;
+use crate::proxy::pages::{Language, Page};
+use crate::proxy::read;
+use crate::proxy::settings::External;
+use crate::proxy::snapshot::Snapshot;
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING, VARY,
+};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session as Exchange;
+use serde_json::json;
+
+/// An answer of our own.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    status: StatusCode,
+    headers: Vec<(&'static str, HeaderValue)>,
+    body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn new(status: StatusCode) -> Self {
+        Self { status, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// A page of ours, in the visitor's language.
+    pub(crate) fn page(status: StatusCode, ctx: &Context, head: &RequestHeader, page: &Page<'_>) -> Self {
+        let language = Language::choose(head.headers.get(ACCEPT_LANGUAGE).map(HeaderValue::as_bytes));
+        let pages = &ctx.snapshot.pages;
+        let mut answer = Self::new(status)
+            .with("Content-Type", HeaderValue::from_static("text/html; charset=utf-8"))
+            .with("Content-Security-Policy", pages.content_security_policy().clone());
+        answer.body = pages.render(page, language, ctx.request_id_text()).into();
+        answer
+    }
+
+    /// A JSON document.
+    pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Self {
+        let mut answer = Self::new(status).with("Content-Type", HeaderValue::from_static("application/json"));
+        answer.body = value.to_string().into();
+        answer
+    }
+
+    /// Sends the browser to a path of this host.
+    pub(crate) fn redirect(status: StatusCode, location: &str) -> Self {
+        let location = HeaderValue::from_str(location).unwrap_or(HeaderValue::from_static("/"));
+        Self::new(status).with("Location", location)
+    }
+
+    /// Whether it sends the browser elsewhere.
+    pub(crate) fn is_redirect(&self) -> bool {
+        self.status.is_redirection()
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+/// Writes an answer; a HEAD request gets the head alone.
+pub(crate) async fn send(exchange: &mut Exchange, ctx: &mut Context, answer: Answer) -> pingora::Result<()> {
+    let Answer { status, headers, body } = answer;
+    let head_only = exchange.req_header().method == Method::HEAD;
+    let mut head = ResponseHeader::build(status, Some(headers.len() + 6))?;
+    for (name, value) in headers {
+        head.append_header(name, value)?;
+    }
+    if status != StatusCode::NO_CONTENT {
+        head.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    head.insert_header(CACHE_CONTROL, "no-store")?;
+    head.insert_header("X-Content-Type-Options", "nosniff")?;
+    head.insert_header("Referrer-Policy", "same-origin")?;
+    head.insert_header("X-Request-Id", ctx.request_id_value())?;
+    let bare = head_only || body.is_empty();
+    exchange.write_response_header(Box::new(head), bare).await?;
+    if !bare {
+        exchange.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// The status of a rejection.
+pub(crate) fn status(rejection: &Rejection) -> StatusCode {
+    match rejection {
+        Rejection::BadRequest(_) => StatusCode::BAD_REQUEST,
+        Rejection::NoRoute => StatusCode::NOT_FOUND,
+        Rejection::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+        Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => StatusCode::UNAUTHORIZED,
+        Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) => StatusCode::FORBIDDEN,
+        Rejection::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Rejection::LengthRequired => StatusCode::LENGTH_REQUIRED,
+        Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Rejection::SessionsFull | Rejection::NoServer => StatusCode::SERVICE_UNAVAILABLE,
+        Rejection::Upstream(_) => StatusCode::BAD_GATEWAY,
+        Rejection::UpstreamLate(_) => StatusCode::GATEWAY_TIMEOUT,
+        Rejection::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The answer to a request that was turned away.
+pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejection) -> Answer {
+    let navigation = admit::navigation(head);
+    let route = ctx.route.map(|route| &ctx.snapshot.route[route]);
+    let login = route.filter(|route| !route.ways.is_empty()).map(|_| login_path(head));
+    let mut answer = match (rejection, navigation, &login) {
+        (Rejection::Unauthenticated(_), Navigation::Page, Some(login)) => {
+            return Answer::redirect(StatusCode::FOUND, login);
+        }
+        (_, Navigation::None, _) => problem(head, ctx, rejection, login.as_deref()),
+        (_, Navigation::Page | Navigation::Form, _) => {
+            let subject = ctx.record.session_subject();
+            let page = page_for(rejection, navigation, subject.as_deref(), login.as_deref());
+            Answer::page(status(rejection), ctx, head, &page)
+        }
+    };
+    match rejection {
+        Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => {
+            let takes_tokens = route.is_some_and(crate::proxy::snapshot::Route::takes_tokens);
+            answer = answer.with("WWW-Authenticate", challenge(rejection, takes_tokens));
+        }
+        Rejection::Method(allowed) => answer = answer.with("Allow", allow(allowed)),
+        Rejection::SessionsFull | Rejection::NoServer => {
+            answer = answer.with("Retry-After", HeaderValue::from_static("10"));
+        }
+        _ => {}
+    }
+    answer
+}
+
+fn page_for<'a>(
+    rejection: &Rejection,
+    navigation: Navigation,
+    subject: Option<&'a str>,
+    login: Option<&'a str>,
+) -> Page<'a> {
+    match (rejection, login) {
+        (Rejection::Unauthenticated(_), Some(login_url)) if navigation == Navigation::Form => {
+            Page::SignInAgain { login_url }
+        }
+        (Rejection::Unauthenticated(_) | Rejection::BadBearer(_), _) => Page::Unauthorized,
+        (Rejection::NoRoute, _) => Page::NotFound,
+        (Rejection::Method(_), _) => Page::MethodNotAllowed,
+        (Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_), _) => Page::Forbidden { subject },
+        (Rejection::TooLarge, _) => Page::TooLarge,
+        (Rejection::BadRequest(_) | Rejection::LengthRequired | Rejection::TooSlow, _) => Page::BadRequest,
+        (Rejection::SessionsFull | Rejection::NoServer, _) => Page::Unavailable,
+        (Rejection::Upstream(_), _) => Page::BadGateway,
+        (Rejection::UpstreamLate(_), _) => Page::GatewayTimeout,
+        (Rejection::Internal(_), _) => Page::Internal,
+    }
+}
+
+/// A problem document (RFC 9457); a refused sign-in names the login URL.
+fn problem(head: &RequestHeader, ctx: &Context, rejection: &Rejection, login: Option<&str>) -> Answer {
+    let status = status(rejection);
+    let mut document = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": rejection.to_string(),
+        "request_id": ctx.request_id_text(),
+    });
+    if let (Rejection::Unauthenticated(_), Some(login)) = (rejection, login) {
+        document["login"] = json!(format!("{}{login}", base_url(head, ctx)));
+    }
+    let mut answer = Answer::json(status, &document);
+    answer.headers.clear();
+    answer.with("Content-Type", HeaderValue::from_static("application/problem+json"))
+}
+
+/// `scheme://host[:port]` as browsers see it: the canonical host where the route names hosts, else that of `external_url`.
+fn base_url(head: &RequestHeader, ctx: &Context) -> String {
+    let request_host = read::host_of(head);
+    let route_names_hosts = ctx.route.is_some_and(|route| ctx.snapshot.route[route].names_hosts);
+    let (host, outside) = match &ctx.snapshot.external_url {
+        Some((host, outside)) if !route_names_hosts => (host.as_str(), *outside),
+        _ => (request_host.name(), ctx.outside()),
+    };
+    let (scheme, usual) = if outside.https { ("https", 443) } else { ("http", 80) };
+    if outside.port == usual {
+        format!("{scheme}://{host}")
+    } else {
+        format!("{scheme}://{host}:{}", outside.port)
+    }
+}
+
+/// The login page's path, with the page that was asked for as `return_to`.
+fn login_path(head: &RequestHeader) -> String {
+    const LOGIN: &str = "/_vestibule/login?";
+    let mut query = form_urlencoded::Serializer::for_suffix(String::from(LOGIN), LOGIN.len());
+    let target = Target::parse(head.raw_path()).map(|target| target.to_string()).unwrap_or_default();
+    // A form's target is not a page to come back to.
+    let return_to = if head.method.is_safe() { target.as_str() } else { "/" };
+    query.append_pair("return_to", return_to);
+    query.finish()
+}
+
+/// RFC 9110 §11.6.1 demands a challenge with every 401; RFC 6750 §3 says how a bearer's looks.
+fn challenge(rejection: &Rejection, takes_tokens: bool) -> HeaderValue {
+    HeaderValue::from_static(match rejection {
+        Rejection::BadBearer(_) => "Bearer realm=\"vestibule\", error=\"invalid_token\"",
+        _ if takes_tokens => "Bearer realm=\"vestibule\"",
+        _ => "Session realm=\"vestibule\"",
+    })
+}
+
+pub(crate) fn allow(methods: &[Method]) -> HeaderValue {
+    let listed: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    HeaderValue::from_str(&listed.join(", ")).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The whole answer, as bytes, to a head that no filter saw; the connection ends with it.
+pub(crate) fn raw(status: u16, request_id: &str) -> Vec<u8> {
+    let reason =
+        StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Refused");
+    let body = json!({
+        "type": "about:blank",
+        "title": reason,
+        "status": status,
+        "detail": Rejection::BadRequest("head").to_string(),
+        "request_id": request_id,
+    })
+    .to_string();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: application/problem+json\r\nContent-Length: {length}\r\n\
+         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Request-Id: {request_id}\r\n\
+         Connection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// Takes out of an upstream's answer what is not for visitors, and keeps it out of shared caches where it depends on who asks.
+///
+/// The spelling of names is forgotten here as in requests ([`crate::proxy::read::forget_case`]); a phrase of the upstream's own
+/// behind the status stays.
+pub(crate) fn clean(
+    head: &mut ResponseHeader,
+    snapshot: &Snapshot,
+    outside: External,
+    is_protected: bool,
+) -> pingora::Result<()> {
+    let phrase = head.get_reason_phrase();
+    let phrase = phrase.filter(|phrase| Some(*phrase) != head.status.canonical_reason()).map(str::to_owned);
+    let (empty, ()) = http::Response::new(()).into_parts();
+    let mut parts = Parts::from(std::mem::replace(head, ResponseHeader::from(empty)));
+    if parts.status != StatusCode::SWITCHING_PROTOCOLS {
+        drop_hop_by_hop(&mut parts.headers);
+    }
+    strip(&mut parts.headers, snapshot, outside);
+    if is_protected {
+        make_private(&mut parts.headers);
+    }
+    *head = ResponseHeader::from(parts);
+    match phrase {
+        Some(phrase) => head.set_reason_phrase(Some(&phrase)),
+        None => Ok(()),
+    }
+}
+
+/// Removes session headers in every spelling, and cookies that only we may set.
+fn strip(headers: &mut HeaderMap, snapshot: &Snapshot, outside: External) {
+    while let Some(name) = headers.keys().find(|name| is_session_header(name)).cloned() {
+        headers.remove(name);
+    }
+    let own = snapshot.own_cookies(outside);
+    let sets_ours = |value: &HeaderValue| own.iter().any(|name| cookie::sets(name, value.as_bytes()));
+    if !headers.get_all(SET_COOKIE).iter().any(sets_ours) {
+        return;
+    }
+    let all: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
+    headers.remove(SET_COOKIE);
+    for value in all.into_iter().filter(|value| !sets_ours(value)) {
+        headers.append(SET_COOKIE, value);
+    }
+}
+
+/// Keeps an answer that depends on who asks out of shared caches.
+fn make_private(headers: &mut HeaderMap) {
+    let private = HeaderValue::from_static("private");
+    let directives = if headers.contains_key(CACHE_CONTROL) {
+        let fields = headers.get_all(CACHE_CONTROL).iter();
+        let directives: Vec<&str> = fields.filter_map(|value| value.to_str().ok()).collect();
+        HeaderValue::try_from(caching::make_private(&directives.join(", "))).unwrap_or(private)
+    } else {
+        private
+    };
+    headers.insert(CACHE_CONTROL, directives);
+    headers.append(VARY, HeaderValue::from_static("Cookie, Authorization"));
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// What an upstream says of its own connection (RFC 9110 §7.6.1). A 101 keeps its fields: they are the agreement. Fields that
+/// delimit the message stay, nominated or not: without them it would have another end.
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    headers.remove(KEEP_ALIVE);
+    if !headers.contains_key(CONNECTION) {
+        return;
+    }
+    let nominations = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let nominated: Vec<HeaderName> = nominations
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING)
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+    headers.remove(CONNECTION);
+}
+
+/// Begins like a session header in some server's reading of it: `X-Session-Data`, `x_session.data`, `_X-Session-Data`.
+fn is_session_header(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    // Nearly every name starts with a letter that is its own fold.
+    let may_be = name.starts_with('x') || !name.starts_with(|first: char| first.is_ascii_alphanumeric());
+    may_be && fold::fold(name).starts_with("xsession")
+}
+
+/// What `GET session` tells.
+pub(crate) fn session_document(
+    session: &Session,
+    lifetimes: crate::domain::session::Lifetimes,
+) -> serde_json::Value {
+    use crate::domain::identity::{Claim, EMAIL, GROUPS, decode};
+    let identity = session.identity();
+    let groups: Vec<String> = match identity.claim(GROUPS) {
+        Some(Claim::List(items)) => items.split(',').map(decode).collect(),
+        Some(Claim::Text(item)) => vec![decode(item)],
+        None => Vec::new(),
+    };
+    json!({
+        "subject": decode(identity.subject()),
+        "source": decode(identity.source()),
+        "email": identity.claim(EMAIL).map(|email| decode(email.header_form())),
+        "groups": groups,
+        "sign_in": session.sign_in(),
+        "started_at": session.opened_at(),
+        "idle_until": session.idle_until(&lifetimes),
+        "ends_at": session.ends_at(&lifetimes),
+    })
+}

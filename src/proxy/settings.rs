@@ -1,0 +1,136 @@
+//! The settings that the walk of a request obeys.
+
+use crate::domain::access::Access;
+use crate::domain::route::HostPattern;
+use http::{HeaderName, Method};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What browsers see of a plain listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct External {
+    /// `true` for https.
+    pub https: bool,
+    /// The port in the browser's address; 443 or 80 are left out of URLs.
+    pub port: u16,
+}
+
+/// One public listener.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What browsers see; absent: plain http on the listener's own port.
+    pub external: Option<External>,
+    /// Its connections' clocks.
+    pub timeouts: crate::net::Timeouts,
+}
+
+/// How a claim is written into a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Percent-encoded, one to one (the default).
+    Percent,
+    /// Raw UTF-8, for old applications; a value with control characters is left out.
+    Utf8,
+}
+
+/// One identity header.
+#[derive(Clone, Debug)]
+pub struct IdentityHeader {
+    /// Its name as the file spells it.
+    pub name: HeaderName,
+    /// The claim whose value it carries.
+    pub claim: String,
+    /// How.
+    pub encoding: Encoding,
+}
+
+/// One application server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Server {
+    /// `http://host:port`, the host an IP literal or a name that is looked up in the background.
+    Http {
+        /// IP literal or name.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// `unix:/path`.
+    Unix(std::path::PathBuf),
+}
+
+/// What Host an upstream gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamHost {
+    /// The canonical host of the request, with the port it came with.
+    Keep,
+    /// This one.
+    Send(http::HeaderValue),
+}
+
+/// The clocks of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamTimeouts {
+    /// To open a connection.
+    pub connect: Duration,
+    /// Longest pause while reading from it.
+    pub read: Duration,
+    /// Longest pause while writing to it.
+    pub write: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+}
+
+/// One entry of `upstreams`.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// Its name in the file.
+    pub name: String,
+    /// Used in turn.
+    pub servers: Vec<Server>,
+    /// Its clocks.
+    pub timeouts: UpstreamTimeouts,
+    /// The Host it gets.
+    pub host: UpstreamHost,
+    /// Paths are matched without regard to case.
+    pub case_insensitive: bool,
+    /// The identity headers it gets.
+    pub identity: Vec<IdentityHeader>,
+}
+
+/// One entry of `routes`, in file order.
+#[derive(Clone, Debug)]
+pub struct RouteSettings {
+    /// Its name in the file.
+    pub name: String,
+    /// Hosts it stands for; empty: any.
+    pub hosts: Vec<HostPattern>,
+    /// The path, normal form.
+    pub path: crate::domain::route::PathPattern,
+    /// Methods; empty: any.
+    pub methods: Vec<Method>,
+    /// Who may pass.
+    pub access: Access,
+    /// Names of the ways to sign in, for the login page; in file order.
+    pub sign_in: Vec<String>,
+    /// Leave the Authorization header in place although its token was consumed.
+    pub forward_authorization: bool,
+    /// Position in `upstreams`.
+    pub upstream: usize,
+}
+
+/// The session cookie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieSettings {
+    /// Over https; on loopback without https the cookie is named `session`.
+    pub name: String,
+    /// `lax`, `strict` or `none`.
+    pub same_site: cookie::SameSite,
+    /// Outlives the browser: `Max-Age` is sent.
+    pub persistent: bool,
+    /// `Partitioned` is sent.
+    pub partitioned: bool,
+    /// `Domain` of a cookie that several hosts share; absent: the host alone.
+    pub unsafe_domain: Option<String>,
+}
