@@ -9,6 +9,7 @@
 //! 1. [`store`], [`telemetry`]: where sessions live; logs and metrics
 //! 0. [`domain`]: values and decisions: no I/O, no clock, no async
 
+pub mod admin;
 pub mod auth;
 pub mod domain;
 pub mod net;
