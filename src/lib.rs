@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod config;
 pub mod domain;
 pub mod net;
 pub mod proxy;

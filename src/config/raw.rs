@@ -1,0 +1,564 @@
+//! The file as written: its keys, their types, and the help that editors show for them.
+//!
+//! These types are read from the text only after [`super::shape`] has checked it against the schema that they
+//! themselves derive, so that editors and the reader cannot disagree. What was wrong in shape has been taken out
+//! by then; therefore every field is an `Option`, and [`super::resolve`] says what is missing where it matters. Keys
+//! that must stand are listed as `required` for the schema.
+
+use super::scalar::{Entries, Plain, Span, Version};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// One value or a list of them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub(super) enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// Several.
+    Many(Vec<Option<T>>),
+}
+
+impl<T> OneOrMany<T> {
+    /// The values that are sound in shape, each with its place in the list.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Option<usize>, &T)> {
+        let (one, many) = match self {
+            Self::One(one) => (Some((None, one)), [].iter()),
+            Self::Many(many) => (None, many.iter()),
+        };
+        let many = many.enumerate().filter_map(|(at, value)| Some((Some(at), value.as_ref()?)));
+        one.into_iter().chain(many)
+    }
+
+    /// Whether nothing stands there, not even something broken.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Many(many) if many.is_empty())
+    }
+}
+
+/// The settings of vestibule, a reverse proxy session gateway.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "vestibule.yaml", extend("required" = ["version", "listeners", "upstreams", "routes"]))]
+pub(super) struct File {
+    /// Version of this format: always 1.
+    #[schemars(example = 1)]
+    #[expect(dead_code, reason = "there is one, and its type takes no other")]
+    pub(super) version: Option<Version>,
+    /// Where browsers and other clients connect.
+    #[schemars(extend("examples" = [[{ "address": "127.0.0.1:8080" }]]))]
+    pub(super) listeners: Option<Vec<Option<Listener>>>,
+    /// The operator's door: session API, console, metrics. Absent: none.
+    pub(super) admin: Option<Admin>,
+    /// healthz, readyz and metrics alone, for any Host. Absent: they answer on the admin address only.
+    pub(super) probes: Option<Probes>,
+    /// Scheme, host and port that browsers see, where there is one host: short for `external` on every listener. Routes
+    /// without `host` need it for sign-in.
+    #[schemars(example = &"https://wiki.example.com")]
+    pub(super) external_url: Option<String>,
+    /// Addresses or networks whose X-Forwarded-* headers are believed. Default: nobody's.
+    #[schemars(extend("default" = []))]
+    pub(super) trusted_proxies: Option<Vec<Option<String>>>,
+    /// Keys of session tokens, newest first: 32 random bytes in base64 each (`vestibule keys generate`). The newest
+    /// signs, all verify. Needed where a route takes sessions.
+    pub(super) keys: Option<Vec<Option<SecretRef>>>,
+    /// Sessions: their cookie, their lifetimes, how many.
+    pub(super) sessions: Option<Sessions>,
+    /// Ways to open a session, each under a name of yours.
+    pub(super) sign_in: Option<Entries<SignIn>>,
+    /// Bearer tokens that are believed, each under a name of yours.
+    pub(super) tokens: Option<Entries<Token>>,
+    /// How upstreams learn who a request comes from.
+    pub(super) identity: Option<Identity>,
+    /// Applications, each under a name of yours.
+    #[schemars(extend("examples" = [{ "wiki": { "servers": ["http://127.0.0.1:3000"] } }]))]
+    pub(super) upstreams: Option<Entries<Upstream>>,
+    /// Access rules that several routes share, each under a name of yours.
+    pub(super) policies: Option<Entries<AccessWritten>>,
+    /// What goes where, and who may pass: the first whose host and path match. None: 404.
+    #[schemars(extend("examples" = [[{ "name": "wiki", "path": "/", "access": "public", "upstream": "wiki" }]]))]
+    pub(super) routes: Option<Vec<Option<Route>>>,
+    /// Logs.
+    pub(super) logs: Option<Logs>,
+    /// A folder with templates that replace the built-in pages. Absent: the built-in ones.
+    pub(super) pages: Option<String>,
+    /// How long running exchanges may go on after SIGTERM.
+    #[schemars(extend("default" = "30s"))]
+    pub(super) drain: Option<Span>,
+}
+
+/// A secret by reference; never the secret itself.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Secret", extend("x-kind" = "secret"))]
+pub(super) struct SecretRef {
+    /// The bytes of this file, without one newline at the end. Nobody else should be able to read it.
+    pub(super) file: Option<String>,
+    /// The value of this environment variable.
+    pub(super) env: Option<String>,
+}
+
+/// One listener; plain HTTP.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
+pub(super) struct Listener {
+    /// IP address and port.
+    #[schemars(example = &"127.0.0.1:8080")]
+    pub(super) address: Option<String>,
+    /// What browsers see, if a TLS terminator stands before it. Absent: plain http on the listener's own port.
+    pub(super) external: Option<External>,
+    /// Clocks of its connections.
+    pub(super) timeouts: Option<ListenerTimeouts>,
+}
+
+/// Scheme and port in the browser's address; the host comes from the request.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["scheme"]))]
+pub(super) struct External {
+    /// `https`, or `http` on loopback.
+    #[schemars(example = &"https")]
+    pub(super) scheme: Option<Scheme>,
+    /// Default: 443 for https, 80 for http.
+    #[schemars(range(min = 1, max = 65535))]
+    pub(super) port: Option<u16>,
+}
+
+/// A scheme that browsers see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Scheme {
+    Https,
+    Http,
+}
+
+/// Clocks of a listener's connections.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListenerTimeouts {
+    /// From the first byte of a request's head, or the connection's start, to the head's last byte.
+    #[schemars(extend("default" = "10s"))]
+    pub(super) head: Option<Span>,
+    /// The longest pause inside a request's body.
+    #[schemars(extend("default" = "60s"))]
+    pub(super) body: Option<Span>,
+    /// The longest pause between two requests.
+    #[schemars(extend("default" = "75s"))]
+    pub(super) keep_alive: Option<Span>,
+}
+
+/// The operator's door.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
+pub(super) struct Admin {
+    /// IP address and port, or `unix:` and a path (mode 0600; then no token is needed).
+    #[schemars(example = &"127.0.0.1:9901")]
+    pub(super) address: Option<String>,
+    /// The bearer token that every call but the probes needs; 16 bytes or more.
+    pub(super) token: Option<SecretRef>,
+    /// Host values that are answered, besides IP literals; others get 421 (DNS rebinding).
+    #[schemars(extend("default" = ["localhost"]))]
+    pub(super) hosts: Option<Vec<Option<String>>>,
+}
+
+/// healthz, readyz and metrics for everybody who can connect.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
+pub(super) struct Probes {
+    /// IP address and port, or `unix:` and a path.
+    #[schemars(example = &"127.0.0.1:9902")]
+    pub(super) address: Option<String>,
+}
+
+/// Sessions.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sessions {
+    /// The session cookie.
+    pub(super) cookie: Option<Cookie>,
+    /// The longest pause between two uses.
+    #[schemars(extend("default" = "30m"))]
+    pub(super) idle_timeout: Option<Span>,
+    /// The longest life, however busy.
+    #[schemars(extend("default" = "12h"))]
+    pub(super) absolute_lifetime: Option<Span>,
+    /// How many may live at once. A full table refuses sign-ins; it never ends a live session.
+    #[schemars(range(min = 1, max = 100_000_000), extend("default" = 1_000_000))]
+    pub(super) capacity: Option<u64>,
+    /// Where sessions live.
+    #[schemars(extend("default" = "memory"))]
+    #[expect(dead_code, reason = "there is one, and its type takes no other")]
+    pub(super) store: Option<Store>,
+}
+
+/// Where sessions live: `memory`, in the process; they survive a reload and no restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Store {
+    Memory,
+}
+
+/// The session cookie.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cookie {
+    /// Its name over https; on loopback without https it is `session`.
+    #[schemars(extend("default" = "__Host-session"))]
+    pub(super) name: Option<String>,
+    /// Whether requests that other sites cause carry it.
+    #[schemars(extend("default" = "lax"))]
+    pub(super) same_site: Option<SameSite>,
+    /// Whether it outlives the browser.
+    #[schemars(extend("default" = false))]
+    pub(super) persistent: Option<bool>,
+    /// Whether each embedding site gets a cookie jar of its own (CHIPS).
+    #[schemars(extend("default" = false))]
+    pub(super) partitioned: Option<bool>,
+    /// Shares the cookie among all hosts under this domain: each of them can then take part in a session.
+    pub(super) unsafe_domain: Option<String>,
+}
+
+/// `SameSite` of a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SameSite {
+    Lax,
+    Strict,
+    None,
+}
+
+/// A way to open a session.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["password"]))]
+pub(super) struct SignIn {
+    /// A login form against a user file.
+    pub(super) password: Option<Password>,
+}
+
+/// A login form against a user file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["users"]))]
+pub(super) struct Password {
+    /// The users: YAML, or an htpasswd file with bcrypt or Argon2id lines. Read again when it changes.
+    #[schemars(example = &"users.yaml")]
+    pub(super) users: Option<String>,
+}
+
+/// A kind of bearer token that is believed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["jwt"]))]
+pub(super) struct Token {
+    /// Signed tokens (RFC 7519).
+    pub(super) jwt: Option<Jwt>,
+}
+
+/// Signed tokens of one issuer.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["issuer", "audience", "keys", "algorithms"]))]
+pub(super) struct Jwt {
+    /// The one `iss` that is believed; also the source of its subjects.
+    #[schemars(example = &"https://id.example.com")]
+    pub(super) issuer: Option<String>,
+    /// One of these must stand in `aud`.
+    #[schemars(example = ["wiki"])]
+    pub(super) audience: Option<OneOrMany<String>>,
+    /// The keys that verify: exactly one of `secret`, `public_key`, `jwks_file`.
+    #[schemars(extend("examples" = [{ "public_key": "issuer.pem" }]))]
+    pub(super) keys: Option<JwtKeys>,
+    /// The algorithms that are believed; each must fit the keys.
+    #[schemars(example = ["RS256"])]
+    pub(super) algorithms: Option<Vec<Option<Algorithm>>>,
+    /// The claim that names the subject.
+    #[schemars(extend("default" = "sub"))]
+    pub(super) subject: Option<String>,
+    /// The `typ` values that are believed; a token without `typ` passes.
+    #[schemars(extend("default" = ["jwt", "at+jwt"]))]
+    pub(super) types: Option<Vec<Option<String>>>,
+    /// Allowed difference of clocks for `exp` and `nbf`; at most 2m.
+    #[schemars(extend("default" = "30s"))]
+    pub(super) leeway: Option<Span>,
+    /// Believe `email` without `email_verified: true`, for issuers that never send it.
+    #[schemars(extend("default" = false))]
+    pub(super) trust_email: Option<bool>,
+}
+
+/// Where verification keys come from: exactly one of these.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JwtKeys {
+    /// A shared secret for HS256, HS384, HS512: 32 bytes or more, as they stand in the file.
+    pub(super) secret: Option<SecretRef>,
+    /// A PEM file with a public key.
+    pub(super) public_key: Option<String>,
+    /// A file with a JWK Set.
+    pub(super) jwks_file: Option<String>,
+}
+
+/// An algorithm of RFC 7518 §3.1 or RFC 8037.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(super) enum Algorithm {
+    HS256,
+    HS384,
+    HS512,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+/// How upstreams learn who a request comes from.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    /// `Header: claim`, or `Header: { claim: NAME, encoding: utf8 }`.
+    #[schemars(extend("default" = { "X-Auth-User": "subject", "X-Auth-Email": "email", "X-Auth-Groups": "groups" }))]
+    pub(super) headers: Option<Entries<HeaderSource>>,
+    /// Further headers that old applications believe; removed from every request.
+    #[schemars(extend("default" = []))]
+    pub(super) remove: Option<Vec<Option<String>>>,
+}
+
+/// What an identity header carries.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum HeaderSource {
+    /// The claim's name.
+    Claim(String),
+    /// The claim with an encoding.
+    Written(HeaderWritten),
+}
+
+/// A claim with an encoding.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["claim"]))]
+pub(super) struct HeaderWritten {
+    /// The claim's name: `subject`, `source`, `email`, `groups` or another.
+    #[schemars(example = &"subject")]
+    pub(super) claim: Option<String>,
+    /// `percent` (default): percent-encoded, one to one. `utf8`: as it is, for old applications.
+    #[schemars(extend("default" = "percent"))]
+    pub(super) encoding: Option<Encoding>,
+}
+
+/// How a value is written into a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Encoding {
+    Percent,
+    Utf8,
+}
+
+/// An application.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["servers"]))]
+pub(super) struct Upstream {
+    /// `http://host:port` or `unix:/path`; used in turn.
+    #[schemars(example = ["http://127.0.0.1:3000"])]
+    pub(super) servers: Option<OneOrMany<String>>,
+    /// Clocks of its connections.
+    pub(super) timeouts: Option<UpstreamTimeouts>,
+    /// `keep` sends the Host that the request came with; else the name to send.
+    #[schemars(extend("default" = "keep"))]
+    pub(super) host: Option<String>,
+    /// Whether routes to it match paths with regard to case; `case_insensitive` for servers like IIS.
+    #[schemars(extend("default" = "case_sensitive"))]
+    pub(super) paths: Option<Paths>,
+    /// Identity headers of its own, instead of those of `identity`.
+    pub(super) identity: Option<UpstreamIdentity>,
+}
+
+/// Clocks of the connections to an upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpstreamTimeouts {
+    /// To open a connection.
+    #[schemars(extend("default" = "2s"))]
+    pub(super) connect: Option<Span>,
+    /// The longest pause while reading.
+    #[schemars(extend("default" = "60s"))]
+    pub(super) read: Option<Span>,
+    /// The longest pause while writing.
+    #[schemars(extend("default" = "60s"))]
+    pub(super) write: Option<Span>,
+    /// How long an unused connection is kept.
+    #[schemars(extend("default" = "90s"))]
+    pub(super) idle: Option<Span>,
+}
+
+/// Whether case counts in paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Paths {
+    CaseSensitive,
+    CaseInsensitive,
+}
+
+/// Identity headers of one upstream.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["headers"]))]
+pub(super) struct UpstreamIdentity {
+    /// `Header: claim`, or `Header: { claim: NAME, encoding: utf8 }`.
+    pub(super) headers: Option<Entries<HeaderSource>>,
+}
+
+/// Who may pass, written out.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccessWritten {
+    /// Names of `sign_in`: sessions opened by one of them pass.
+    #[schemars(extend("default" = []))]
+    pub(super) sign_in: Option<Vec<Option<String>>>,
+    /// Names of `tokens`: bearer tokens that one of them believes pass.
+    #[schemars(extend("default" = []))]
+    pub(super) tokens: Option<Vec<Option<String>>>,
+    /// The ways listed mean the same people by the same subject. Needed where their sources differ and no header says which.
+    #[schemars(extend("default" = false))]
+    pub(super) same_people: Option<bool>,
+    /// `everyone`, or a rule. Must stand where `tokens` are listed; else everyone in the user file.
+    #[schemars(extend("examples" = [{ "groups": ["ops"] }]))]
+    pub(super) allow: Option<Allow>,
+    /// Without a credential the request passes too, without identity.
+    #[schemars(extend("default" = false))]
+    pub(super) optional: Option<bool>,
+    /// Origins besides our own whose unsafe requests a cookie may admit.
+    #[schemars(extend("default" = []))]
+    pub(super) cross_origin: Option<Vec<Option<String>>>,
+    /// What happens to a CORS preflight, which never carries a credential.
+    #[schemars(extend("default" = "refuse"))]
+    pub(super) preflight: Option<Preflight>,
+}
+
+/// What happens to a CORS preflight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Preflight {
+    Refuse,
+    Forward,
+}
+
+/// `everyone`, or a rule.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Allow {
+    /// Anybody with a credential.
+    Word(Everyone),
+    /// A rule.
+    Rule(Box<Rule>),
+}
+
+/// Anybody with a credential that is listed.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Everyone {
+    Everyone,
+}
+
+/// One condition: exactly one of these keys. A list inside a key means any of its values.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rule {
+    /// All of these must hold.
+    pub(super) all: Option<Vec<Option<Rule>>>,
+    /// One of these must hold.
+    pub(super) any: Option<Vec<Option<Rule>>>,
+    /// This must not hold.
+    pub(super) not: Option<Box<Rule>>,
+    /// The subject is one of these.
+    pub(super) subject: Option<OneOrMany<Plain>>,
+    /// The source is one of these: an issuer, or a name of `sign_in`.
+    pub(super) source: Option<OneOrMany<Plain>>,
+    /// The groups contain one of these.
+    pub(super) groups: Option<OneOrMany<Plain>>,
+    /// The e-mail address is one of these.
+    pub(super) email: Option<OneOrMany<Plain>>,
+    /// The part of the e-mail address after `@` is one of these, whole.
+    pub(super) email_domain: Option<OneOrMany<Plain>>,
+    /// `{ CLAIM: VALUE }`: the claim is, or contains, one of these values.
+    pub(super) claims: Option<Entries<OneOrMany<Plain>>>,
+}
+
+/// A route.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "path", "access", "upstream"]))]
+pub(super) struct Route {
+    /// Its name in logs and metrics.
+    #[schemars(example = &"wiki")]
+    pub(super) name: Option<String>,
+    /// A host, `*.example.com`, or a list of them. Absent: any host.
+    #[schemars(example = &"wiki.example.com")]
+    pub(super) host: Option<OneOrMany<String>>,
+    /// Prefix by whole segments; `= /exact` for this path alone.
+    #[schemars(example = &"/")]
+    pub(super) path: Option<String>,
+    /// Chooses only among routes of this host and path; no such method: 405. Absent: any.
+    #[schemars(example = ["GET", "HEAD"])]
+    pub(super) methods: Option<Vec<Option<String>>>,
+    /// `public`, the name of a policy, or written out.
+    #[schemars(example = &"public")]
+    pub(super) access: Option<Access>,
+    /// Leave the Authorization header in place although its token was used here.
+    #[schemars(extend("default" = false))]
+    pub(super) forward_authorization: Option<bool>,
+    /// A name of `upstreams`.
+    #[schemars(example = &"wiki")]
+    pub(super) upstream: Option<String>,
+}
+
+/// Who may pass.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Access {
+    /// `public`, or the name of a policy.
+    Named(String),
+    /// Written out.
+    Written(Box<AccessWritten>),
+}
+
+/// Logs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Logs {
+    /// One line per exchange.
+    pub(super) access: Option<Log>,
+    /// What changed: sign-ins, ends, refusals, configuration.
+    pub(super) audit: Option<Log>,
+    /// Warnings and errors of the process.
+    pub(super) events: Option<Log>,
+}
+
+/// One log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    /// `json` or `human`. Absent: human on a terminal, else JSON.
+    pub(super) format: Option<Format>,
+    /// `stdout`, `stderr`, `off`, or a file to append to. Default: stdout; of `events`, stderr.
+    #[schemars(example = &"stdout")]
+    pub(super) to: Option<String>,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Format {
+    Json,
+    Human,
+}

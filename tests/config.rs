@@ -1,0 +1,384 @@
+//! The configuration from outside: what a broken file says, and that the shipped ones load.
+//!
+//! Each file in `bad/` has a snapshot of its message beside it; `cargo insta review`, or `INSTA_UPDATE=always cargo test`,
+//! takes a changed one up. Files whose name begins with `warn_` load, with the warnings of their snapshot.
+
+use proptest::prelude::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use vestibule::cli::explain::{Claimed, Who, explain};
+use vestibule::config::{self, Config, Problems, Warning};
+
+const KEY: &str = "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=";
+
+const USERS: &str = "\
+alice:
+  password: $argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$VGhpcyBpcyBub3QgYSBwYXNzd29yZCBoYXNoLi4uLi4
+  groups: [ops]
+";
+
+const RSA: &str = "\
+-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAu3O0wsatIjuEqYXnlPgf
+Qy0KNCGtjlxy6wuHul85AVFh6yGTXH0HlbEwvYUv5n+C3FM7B4Y0PWhLrOkiwCyh
+i6lkQnBX85Re0MGfgp9B4KEexkOEycB2SfsZWQStu83BLnPMs8eMnp9hx9yaJQ+L
+fvBD8aubX/8TqmzDp/ciSwMYvZPeEOroiU+mfGEv2ebkEYZ/X1lN+oE4oTq4ZBsH
+NTq046LRL+obGIjWbMAPolcj6OQllESTXga2f8ih2RmNLRcB+x79kmSTnHrKcPP7
+k7HGdy00MfI/D8Mz4y9tmbXJhw9x7qcqvkv3GX2CpViCnqf8SIY5etMPmij62WlW
+/QIDAQAB
+-----END PUBLIC KEY-----
+";
+
+const EC: &str = "\
+-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAENALnYLBQcCL3L2nUaVhUDx7hsqNz
+S7+bOwih6YXGjrfXWQMKQ5VIL21TX6J6RSCXHAdwkLvBWKOoxUFw0TNIQA==
+-----END PUBLIC KEY-----
+";
+
+const JWKS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1",
+"x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+
+fn env(name: &str) -> Option<String> {
+    let value = match name {
+        "KEY" => KEY,
+        "ZERO_KEY" => "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "SHORT_KEY" => "3q2+7wABAgMEBQYHCAkKCw==",
+        "NO_BASE64" => "hunter2!",
+        "TOKEN" => "an-admin-token-of-some-length",
+        "SHORT" => "hunter2",
+        "JWT_SECRET" => "0123456789abcdef0123456789abcdef",
+        "HOST" => "wiki.example.com",
+        "LISTEN" => "localhost:8080",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+/// A folder that goes away with its value, with every file that a configuration of these tests names.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("vestibule-config-{}-{count}", std::process::id()));
+        fs::create_dir_all(&path).expect("the temporary folder is writable");
+        let folder = Self(path);
+        for (name, text) in [
+            ("users.yaml", USERS),
+            ("other.yaml", USERS),
+            ("rsa.pem", RSA),
+            ("ec.pem", EC),
+            ("private.pem", "-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----\n"),
+            ("issuer.jwks", JWKS),
+            ("secret.jwks", r#"{"keys":[{"kty":"oct","k":"aHVudGVyMg"}]}"#),
+            ("session.key", KEY),
+            ("admin.token", "an-admin-token-of-some-length\n"),
+            ("jwt.secret", "0123456789abcdef0123456789abcdef\n"),
+            ("empty.key", "\n"),
+        ] {
+            folder.write(name, text);
+        }
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("the folder is writable");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+        path
+    }
+
+    fn load(&self, text: &str) -> Result<(Config, Vec<Warning>), Problems> {
+        config::load(&self.write("vestibule.yaml", text), &env)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn shipped(name: &str) -> String {
+    fs::read_to_string(repository("config").join(name)).expect("the file is shipped")
+}
+
+#[test]
+fn every_bad_file_says_what_is_wrong_where_and_what_to_write() {
+    let mut files: Vec<PathBuf> = fs::read_dir(repository("tests/bad"))
+        .expect("the folder is there")
+        .map(|entry| entry.expect("it can be listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    assert!(files.len() > 40, "only {}", files.len());
+    let folder = Folder::new();
+    for path in files {
+        let text = fs::read_to_string(&path).expect("it can be read");
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a plain name").to_owned();
+        let message = match folder.load(&text) {
+            Err(problems) => problems.to_string(),
+            Ok((_, warnings)) => {
+                assert!(name.starts_with("warn_"), "`{name}` loads");
+                warnings.iter().map(|warning| format!("warning: {warning}")).collect::<Vec<_>>().join("\n")
+            }
+        };
+        for secret in ["hunter2", KEY, "0123456789abcdef"] {
+            assert!(!message.contains(secret), "`{name}` prints a secret:\n{message}");
+        }
+        let message = message.replace(&folder.0.display().to_string(), "FOLDER");
+        insta::with_settings!({
+            snapshot_path => "bad", prepend_module_to_snapshot => false, omit_expression => true
+        }, {
+            insta::assert_snapshot!(name, message);
+        });
+    }
+}
+
+#[test]
+fn the_shipped_files_load_without_a_word() {
+    let folder = Folder::new();
+    for name in ["vestibule.yaml", "minimal.yaml"] {
+        let (_, warnings) =
+            folder.load(&shipped(name)).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        assert_eq!(warnings, [], "{name}");
+    }
+}
+
+#[test]
+fn the_shipped_file_shows_every_setting() {
+    let text = shipped("vestibule.yaml");
+    let mut missing = Vec::new();
+    each_setting(&config::schema(), &mut |name, _| {
+        let shown = |before: &str| text.contains(&format!("{before}{name}:"));
+        if !shown(" ") && !shown("\n") {
+            missing.push(name.to_owned());
+        }
+    });
+    // Secrets by variable are told in the head.
+    missing.retain(|name| name != "env");
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn the_shipped_file_says_the_defaults_that_are_in_force() {
+    let folder = Folder::new();
+    let (full, _) = folder.load(&shipped("vestibule.yaml")).expect("it loads");
+    let (least, _) = folder.load(&shipped("minimal.yaml")).expect("it loads");
+    let shown = |config: &Config| {
+        let upstream = &config.upstreams[0];
+        let route = config.routes.last().expect("it has one");
+        format!(
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            config.listeners[0].timeouts,
+            config.trusted_proxies,
+            config.sessions,
+            config.logs,
+            config.pages,
+            config.drain,
+            upstream.timeouts,
+            upstream.host,
+            upstream.identity,
+            route.forward_authorization,
+        )
+    };
+    assert_eq!(shown(&full), shown(&least));
+}
+
+fn each_setting(schema: &serde_json::Value, visit: &mut impl FnMut(&str, &serde_json::Value)) {
+    if let Some(properties) = schema.get("properties").and_then(serde_json::Value::as_object) {
+        properties.iter().for_each(|(name, setting)| visit(name, setting));
+    }
+    match schema {
+        serde_json::Value::Object(map) => map.values().for_each(|value| each_setting(value, visit)),
+        serde_json::Value::Array(list) => list.iter().for_each(|value| each_setting(value, visit)),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_a_warning() {
+    let folder = Folder::new();
+    let key = folder.write("session.key", KEY);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("the file is ours");
+    let (_, warnings) = folder.load(&shipped("minimal.yaml")).expect("it loads");
+    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        matches!(warnings.as_slice(), [one] if one.contains("every user of this machine")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_or_is_none_is_one_problem() {
+    let folder = Folder::new();
+    let absent = config::load(&folder.0.join("absent.yaml"), &env).expect_err("there is none").to_string();
+    assert!(absent.contains("cannot be read (no such file or directory)"), "{absent}");
+    let long = folder.load(&"# comment\n".repeat(200_000)).expect_err("it is too long").to_string();
+    assert!(long.contains("longer than 1 MiB"), "{long}");
+    let path = folder.0.join("latin1.yaml");
+    fs::write(&path, b"version: 1 # \xe9\n").expect("the folder is writable");
+    let latin = config::load(&path, &env).expect_err("it is no UTF-8").to_string();
+    assert!(latin.contains("not UTF-8"), "{latin}");
+}
+
+#[test]
+fn every_file_that_was_read_is_watched() {
+    let folder = Folder::new();
+    let (config, _) = folder.load(&shipped("vestibule.yaml")).expect("it loads");
+    let mut names: Vec<String> = config
+        .files
+        .iter()
+        .map(|path| path.file_name().expect("a file").to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["admin.token", "jwt.secret", "session.key", "users.yaml", "vestibule.yaml"]);
+}
+
+#[test]
+fn a_broken_users_file_is_told_line_by_line() {
+    let folder = Folder::new();
+    folder.write("users.yaml", "alice:\n  password: hunter2\nbob:\n  group: [ops]\n");
+    let problems = folder.load(&shipped("minimal.yaml")).expect_err("the users file is broken");
+    insta::assert_snapshot!(problems.to_string().replace(&folder.0.display().to_string(), "FOLDER"));
+}
+
+#[test]
+fn a_session_outlives_a_reload_only_while_its_entry_is_what_it_was() {
+    let folder = Folder::new();
+    let id = |text: &str| folder.load(text).expect("it loads").0.sign_in[0].id;
+    let text = shipped("minimal.yaml");
+    assert_eq!(id(&text), id(&text.replace("path: /,", "path: /wiki,")));
+    assert_ne!(id(&text), id(&text.replace("users.yaml", "other.yaml")));
+    assert_ne!(id(&text), id(&text.replace("{ local:", "{ staff:").replace("[local]", "[staff]")));
+}
+
+#[test]
+fn own_external_settings_win_over_external_url() {
+    let folder = Folder::new();
+    let (config, _) = folder.load(&shipped("minimal.yaml")).expect("it loads");
+    let external = config.listeners[0].external.expect("from external_url");
+    assert_eq!((external.https, external.port), (false, 8080));
+    let text =
+        shipped("minimal.yaml").replace("127.0.0.1:8080 }", "127.0.0.1:8080, external: { scheme: https } }");
+    let (config, _) = folder.load(&text).expect("it loads");
+    let external = config.listeners[0].external.expect("its own");
+    assert_eq!((external.https, external.port), (true, 443));
+}
+
+/// A configuration with a route of each kind.
+const TABLE: &str = "\
+version: 1
+listeners: [{ address: 127.0.0.1:8080, external: { scheme: https } }]
+external_url: https://any.example.com
+keys: [{ env: KEY }]
+sign_in: { local: { password: { users: users.yaml } } }
+tokens: { api: { jwt: { issuer: https://id.example.com, audience: wiki, keys: { secret: { env: JWT_SECRET } }, algorithms: [HS256] } } }
+identity: { headers: { X-User: subject, X-Groups: groups, X-Name: { claim: name, encoding: utf8 } } }
+upstreams:
+  wiki: { servers: [http://127.0.0.1:3000, 'http://[::1]:3001'] }
+  iis: { servers: [unix:/run/iis.sock], paths: case_insensitive }
+policies:
+  team:
+    sign_in: [local]
+    tokens: [api]
+    same_people: true
+    allow: { all: [{ any: [{ groups: [ops, dev] }, { email_domain: example.com }] }, { not: { subject: guest } }] }
+routes:
+  - { name: health, host: wiki.example.com, path: = /health, access: public, upstream: wiki }
+  - { name: api, host: wiki.example.com, path: /api, methods: [GET, POST], access: { tokens: [api], allow: everyone }, upstream: wiki }
+  - { name: wiki, host: [wiki.example.com, '*.wiki.example.com'], path: /, access: team, upstream: wiki }
+  - { name: old, path: /old, access: { sign_in: [local], optional: true }, upstream: iis }
+";
+
+#[test]
+fn the_access_table_is_read_at_a_glance() {
+    let folder = Folder::new();
+    let (config, warnings) = folder.load(TABLE).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(warnings, []);
+    let unused = TABLE.replace("upstream: iis }", "upstream: wiki }");
+    let (_, warnings) = folder.load(&unused).unwrap_or_else(|problems| panic!("{problems}"));
+    insta::assert_snapshot!(vestibule::cli::check::table(&config, &warnings));
+}
+
+#[test]
+fn an_explanation_says_route_rule_and_reason() {
+    let folder = Folder::new();
+    let (config, _) = folder.load(TABLE).expect("it loads");
+    let claimed = |subject: &str, groups: &[&str]| {
+        let groups = groups.iter().map(|&group| group.to_owned()).collect();
+        let claims = vec![("name".to_owned(), "李 雷".to_owned())];
+        Who::Claims(Claimed { subject: subject.to_owned(), groups, claims, ..Claimed::default() })
+    };
+    let of_issuer = Who::Claims(Claimed {
+        subject: "bob".to_owned(),
+        source: Some("https://id.example.com".to_owned()),
+        email: Some("bob@example.com".to_owned()),
+        ..Claimed::default()
+    });
+    let strange = Who::Claims(Claimed {
+        subject: "bob".to_owned(),
+        source: Some("https://elsewhere.example.com".to_owned()),
+        ..Claimed::default()
+    });
+    let mut text = String::new();
+    for (method, url, who) in [
+        ("GET", "https://wiki.example.com/health", Who::Nobody),
+        ("GET", "https://wiki.example.com/health/x", Who::Nobody),
+        ("GET", "https://wiki.example.com/%7Euser?x=1", claimed("alice", &["ops", "a,b"])),
+        ("POST", "https://wiki.example.com/page", claimed("alice", &["dev"])),
+        ("GET", "https://wiki.example.com/page", claimed("guest", &["dev"])),
+        ("GET", "https://wiki.example.com/page", claimed("mallory", &[])),
+        ("GET", "https://wiki.example.com/page", of_issuer),
+        ("GET", "https://wiki.example.com/page", strange),
+        ("GET", "https://wiki.example.com/page", claimed("", &[])),
+        ("GET", "https://wiki.example.com/api/x", Who::Nobody),
+        ("DELETE", "https://wiki.example.com/api/x", Who::Nobody),
+        ("GET", "https://other.example.com/OLD/x", Who::Nobody),
+        ("GET", "https://other.example.com/new", Who::Nobody),
+        ("GET", "https://wiki.example.com/_vestibule/login", Who::Nobody),
+        ("GET", "https://wiki.example.com/api/../admin", Who::Nobody),
+        ("GET", "https://wiki.example.com/a%2Fb", Who::Nobody),
+        ("GET", "https://a b/", Who::Nobody),
+        ("GET", "wiki.example.com/page", Who::Nobody),
+    ] {
+        let method = method.parse().expect("a method");
+        text.push_str(&explain(&config, &method, url, &who));
+        text.push('\n');
+    }
+    insta::assert_snapshot!(text);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// One line of a good file replaced by another's value: it loads or it names problems, each with its line, and never
+    /// the reader's own.
+    #[test]
+    fn a_damaged_file_is_told_and_never_breaks_the_reader(
+        at in 0_usize..200,
+        junk in "[a-z_]{1,8}|[0-9]{1,9}|\\[\\]|\\{\\}|\\[x, 1\\]|\\{ a: b \\}|~|true|-1|1e9|''|'\\$\\{X'|30m|http://x|'\\*'",
+    ) {
+        let folder = Folder::new();
+        let text = shipped("vestibule.yaml");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let at = at % lines.len();
+        if let Some((key, _)) = lines[at].clone().split_once(": ") {
+            lines[at] = format!("{key}: {junk}");
+        }
+        if let Err(problems) = folder.load(&lines.join("\n")) {
+            for problem in problems.iter() {
+                prop_assert!(!problem.text().contains("mend that value"), "{}", problem);
+                prop_assert!(problem.line().is_some() || problem.path() == "the file", "{}", problem);
+            }
+        }
+    }
+}
