@@ -10,7 +10,9 @@
 //! 0. [`domain`]: values and decisions: no I/O, no clock, no async
 
 pub mod admin;
+pub mod app;
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod net;

@@ -1,0 +1,244 @@
+//! A checked configuration → the compiled snapshot that requests run under.
+
+use crate::auth::bearer::{Bearer, BearerCaches};
+use crate::auth::device::{self, DeviceCookies};
+use crate::auth::form::{self, FormTokens};
+use crate::auth::jwt::Verifier;
+use crate::auth::password::{PasswordDesk, PasswordWay};
+use crate::auth::session_token::SessionTokens;
+use crate::auth::users::{self, Users};
+use crate::config::{self, Config, Warning};
+use crate::domain::access::EntryId;
+use crate::domain::fold::Guard;
+use crate::domain::route::{HostPattern, RouteTable};
+use crate::domain::token::KeyRing;
+use crate::proxy::pages::Pages;
+use crate::proxy::settings::External;
+use crate::proxy::snapshot::{GUARDED, Route, Snapshot};
+use crate::proxy::upstream::Upstream;
+use crate::telemetry::Metrics;
+use http::HeaderName;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The largest file with keys.
+const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A configuration with everything that its files hold, read and checked.
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    pub(crate) warnings: Vec<Warning>,
+    /// Text and users of each way, in the order of `config.sign_in`.
+    pub(super) users: Vec<(String, Users)>,
+    pub(crate) verifiers: Vec<Verifier>,
+    pages: Pages,
+}
+
+/// Reads and checks `file` and the files it names; the error lists every problem.
+pub(crate) fn load(file: &Path) -> Result<Loaded, String> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let (config, warnings) = config::load(file, &environment).map_err(|problems| problems.to_string())?;
+    let mut users = Vec::new();
+    let mut problems = String::new();
+    for way in &config.sign_in {
+        match read_users(&way.users, &way.source) {
+            Ok(read) => users.push(read),
+            Err(text) => problems.push_str(&text),
+        }
+    }
+    let verifiers = verifiers(&config, &mut problems);
+    let pages = Pages::load(config.pages.as_deref()).map_err(|found| {
+        for problem in found {
+            // Writing into a string does not fail.
+            let _ = writeln!(problems, "{problem}");
+        }
+    });
+    match pages {
+        Ok(pages) if problems.is_empty() => Ok(Loaded { config, warnings, users, verifiers, pages }),
+        _ => Err(problems),
+    }
+}
+
+fn read_users(path: &Path, source: &str) -> Result<(String, Users), String> {
+    let shown = path.display();
+    let length = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}\n"))?.len();
+    if length > users::FILE_BYTES_MAX as u64 {
+        return Err(format!(
+            "{shown}: the file is larger than 16 MiB; split it over several ways to sign in\n"
+        ));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}\n"))?;
+    match Users::parse(&text, source) {
+        Ok(users) => Ok((text, users)),
+        Err(problems) => {
+            let mut told = format!("{shown}: {}\n", counted(problems.len()));
+            for problem in problems {
+                // Writing into a string does not fail.
+                let _ = writeln!(told, "  {problem}");
+            }
+            Err(told)
+        }
+    }
+}
+
+fn counted(problems: usize) -> String {
+    if problems == 1 { "1 problem".into() } else { format!("{problems} problems") }
+}
+
+/// What snapshots are built with, and what outlives them.
+pub(super) struct Builder {
+    desk: Arc<PasswordDesk>,
+    caches: Arc<BearerCaches>,
+    metrics: Arc<Metrics>,
+}
+
+impl Builder {
+    pub(super) fn start(metrics: Arc<Metrics>) -> io::Result<Self> {
+        Ok(Self { desk: Arc::new(PasswordDesk::open()?), caches: Arc::new(BearerCaches::new()), metrics })
+    }
+
+    /// Passwords that wait to be hashed.
+    pub(super) fn password_queue(&self) -> usize {
+        self.desk.hasher.waiting()
+    }
+
+    /// Compiles what was loaded. Nothing outside is changed, but that verdicts on tokens are forgotten.
+    pub(super) fn build(&self, loaded: Loaded, before: Option<&Snapshot>, generation: u64) -> Snapshot {
+        let Loaded { config, users, verifiers, pages, .. } = loaded;
+        let config = &config;
+        let bearer = Bearer::new(verifiers, self.caches.clone());
+        let ring = KeyRing::new(config.keys.clone());
+        let devices = Arc::new(DeviceCookies::new(
+            &ring.as_ref().map(|ring| ring.derive(device::KEY_LABEL)).unwrap_or_default(),
+        ));
+        let ways = config
+            .sign_in
+            .iter()
+            .zip(users)
+            .map(|(settings, (_, users))| {
+                Arc::new(PasswordWay::new(settings.clone(), users, self.desk.clone(), devices.clone()))
+            })
+            .collect();
+        let upstreams: Vec<Upstream> =
+            config.upstreams.iter().map(|settings| Upstream::new(settings.clone())).collect();
+        if let Some(before) = before {
+            for upstream in &upstreams {
+                upstream.inherit(&before.upstreams);
+            }
+        }
+        let bound = before.map_or_else(|| listeners(config), |before| still_bound(before, listeners(config)));
+        let guarded: Vec<HeaderName> = GUARDED
+            .into_iter()
+            .map(HeaderName::from_static)
+            .chain(config.guarded_headers.iter().cloned())
+            .collect();
+        Snapshot {
+            generation,
+            routes: route_table(config),
+            hosts: exact_hosts(config),
+            route: config.routes.iter().map(|route| compile_route(route, config)).collect(),
+            upstreams,
+            guard: Guard::new(&guarded),
+            outside: bound.iter().map(|(_, outside)| *outside).collect(),
+            external_url: config.external_url.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            bearer,
+            ways,
+            cookie: config.sessions.cookie.clone(),
+            lifetimes: config.sessions.lifetimes,
+            pages,
+            forms: ring.as_ref().map(|ring| FormTokens::new(&ring.derive(form::KEY_LABEL))),
+            devices: ring.is_some().then_some(devices),
+            session_tokens: ring.map(SessionTokens::new),
+            listener_names: bound.into_iter().map(|(name, _)| name).collect(),
+            decisions: self.metrics.routes(config.routes.iter().map(|route| route.name.as_str())),
+        }
+    }
+}
+
+/// The verifiers of all `tokens` entries, their key files read.
+fn verifiers(config: &Config, problems: &mut String) -> Vec<Verifier> {
+    let made = config.tokens.iter().filter_map(|settings| match Verifier::new(settings, &read_key_file) {
+        Ok(verifier) => Some(verifier),
+        Err(error) => {
+            // Writing into a string does not fail.
+            let _ = writeln!(problems, "tokens.{}: {error}", settings.name);
+            None
+        }
+    });
+    made.collect()
+}
+
+/// Reads a key file; of a longer one than any can be, only so much that the reader of keys refuses it.
+fn read_key_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(KEY_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn route_table(config: &Config) -> RouteTable {
+    let entries = config
+        .routes
+        .iter()
+        .map(|route| {
+            let folds = config.upstreams[route.upstream].case_insensitive;
+            (route.hosts.clone(), route.path.clone(), folds, route.methods.clone())
+        })
+        .collect();
+    RouteTable::new(entries)
+}
+
+fn exact_hosts(config: &Config) -> Vec<String> {
+    let named = config.routes.iter().flat_map(|route| &route.hosts);
+    let exact = named.filter_map(|host| match host {
+        HostPattern::Exact(name) => Some(name.clone()),
+        HostPattern::Suffix(_) => None,
+    });
+    exact.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn compile_route(route: &crate::proxy::settings::RouteSettings, config: &Config) -> Route {
+    let ways = route
+        .sign_in
+        .iter()
+        .filter_map(|name| config.sign_in.iter().position(|way| way.name == *name))
+        .collect();
+    Route {
+        name: route.name.clone(),
+        access: route.access.clone(),
+        ways,
+        forward_authorization: route.forward_authorization,
+        upstream: route.upstream,
+        names_hosts: !route.hosts.is_empty(),
+    }
+}
+
+/// The listeners of a file, by number: address, and what browsers see.
+fn listeners(config: &Config) -> Vec<(String, External)> {
+    let of = |listener: &crate::proxy::settings::ListenerSettings| {
+        let plain = External { https: false, port: listener.address.port() };
+        (listener.address.to_string(), listener.external.unwrap_or(plain))
+    };
+    config.listeners.iter().map(of).collect()
+}
+
+/// The listeners of the running process with what a newer file says about their addresses, wherever it stands in there.
+/// One whose address the file does not name stays what it was: it is bound until a restart, and what was written for another
+/// address was checked for that one alone.
+fn still_bound(before: &Snapshot, newer: Vec<(String, External)>) -> Vec<(String, External)> {
+    let newer: HashMap<String, External> = newer.into_iter().collect();
+    let running = before.listener_names.iter().zip(&before.outside);
+    running.map(|(name, was)| (name.clone(), newer.get(name).copied().unwrap_or(*was))).collect()
+}
+
+/// Ways of `new` that are what they were in `old`: the same fingerprint.
+pub(super) fn kept_ways<'a>(old: &'a Snapshot, new: &Loaded) -> Vec<(&'a Arc<PasswordWay>, String)> {
+    let text_of = |id: EntryId| {
+        let at = new.config.sign_in.iter().position(|way| way.id == id)?;
+        Some(new.users[at].0.clone())
+    };
+    old.ways.iter().filter_map(|way| Some((way, text_of(way.settings().id)?))).collect()
+}

@@ -1,0 +1,164 @@
+//! Configuration → parts → a running server.
+//!
+//! [`start`] loads, checks, builds and binds everything before anything runs; [`Ready::serve`] then runs it. A reload goes the
+//! same way through [`reload::Reloader`] and swaps the result in one step.
+
+pub(crate) mod build;
+mod clock;
+mod control;
+mod reload;
+mod server;
+
+use crate::admin::Door as AdminDoor;
+use crate::app::clock::SystemClock;
+use crate::app::control::OperatorControl;
+use crate::app::reload::Reloader;
+use crate::app::server::{Door, Server, Signals};
+use crate::domain::time::{Clock, Timestamp};
+use crate::net::listener::{self, Bound};
+use crate::net::{Address, Timeouts};
+use crate::proxy::parts::Parts;
+use crate::store::table::Table;
+use crate::telemetry::{self, AuditEvent, AuditLine, Logs, Metrics};
+use arc_swap::ArcSwap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// How long the last log lines may take to be written.
+const LOG_FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The file, or a file that it names, has problems; all of them are listed.
+    #[error("{0}")]
+    Config(String),
+    /// An address could not be bound.
+    #[error("{address}: {error}; is another process listening there?")]
+    Bind {
+        /// The address as the file says it.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A log could not be opened.
+    #[error(transparent)]
+    Log(#[from] telemetry::OpenError),
+    /// The system refused a thread or a runtime.
+    #[error("the system refused a thread: {0}")]
+    System(#[from] io::Error),
+}
+
+impl StartError {
+    /// Whether the remedy is in the file: exit code 2.
+    pub fn is_config(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
+}
+
+/// A server that has everything it needs and serves nobody yet.
+pub struct Ready {
+    server: Server<AdminDoor>,
+    parts: Arc<Parts>,
+}
+
+/// The wall clock, for commands that judge a token.
+pub(crate) fn wall_clock() -> Timestamp {
+    SystemClock::start().wall()
+}
+
+/// Loads `file`, builds what it says and binds the addresses.
+pub fn start(file: &Path) -> Result<Ready, StartError> {
+    let clock = Arc::new(SystemClock::start());
+    let metrics = Arc::new(Metrics::new());
+    let loaded = build::load(file).map_err(StartError::Config)?;
+    let config = loaded.config.clone();
+    let seen = reload::digest(&config.files);
+    let logs = Arc::new(Logs::start(&config.logs, &metrics)?);
+    // Fails only if this process has installed one before; the first stays in force.
+    let _ = telemetry::events::install(&logs, clock.clone());
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let signals = Signals::listen()?;
+    // The operator's door first: who can reach the gateway can reach it as well.
+    let admin = config.admin.as_ref().map(|admin| bind(&admin.address)).transpose()?;
+    let probes = config.probes.as_ref().map(|probes| bind(&probes.address)).transpose()?;
+    let public = config
+        .listeners
+        .iter()
+        .map(|listener| {
+            let bound = bind(&Address::Tcp(listener.address))?;
+            Ok(Door { bound, timeouts: listener.timeouts })
+        })
+        .collect::<Result<Vec<_>, StartError>>()?;
+    let builder = build::Builder::start(metrics.clone())?;
+    let now = clock.now();
+    let snapshot = builder.build(loaded, None, 1);
+    let parts = Arc::new(Parts {
+        snapshot: ArcSwap::from_pointee(snapshot),
+        sessions: Table::new(config.sessions.capacity, config.sessions.lifetimes),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        logs,
+        draining: AtomicBool::new(false),
+    });
+    metrics.config_loaded(1, now);
+    let reloader = Arc::new(Reloader::new(file, parts.clone(), builder, &config, seen, now));
+    let control = Arc::new(OperatorControl::new(parts.clone(), reloader.clone()));
+    let mut inner = Vec::new();
+    if let (Some(settings), Some(bound)) = (&config.admin, admin) {
+        let door = Arc::new(AdminDoor::admin(settings, control.clone(), clock.clone()));
+        reloader.set_admin(door.clone());
+        inner.push((Door { bound, timeouts: Timeouts::default() }, door));
+    }
+    if let Some(bound) = probes {
+        let door = Arc::new(AdminDoor::probes(control, clock.clone()));
+        inner.push((Door { bound, timeouts: Timeouts::default() }, door));
+    }
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let server = Server {
+        signals,
+        parts: parts.clone(),
+        clock,
+        public,
+        inner,
+        reloader,
+        drain: config.drain,
+        workers,
+    };
+    Ok(Ready { server, parts })
+}
+
+impl Ready {
+    /// The addresses of the public listeners as bound, in file order.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let addresses = self.server.public.iter().map(|door| door.bound.local_address());
+        addresses.filter_map(Result::ok).flatten().collect()
+    }
+
+    /// Serves until a signal ends it; then flushes the logs.
+    pub fn serve(self) -> io::Result<()> {
+        let Self { server, parts } = self;
+        let note = |event| parts.logs.audit(&AuditLine::new(parts.clock.now(), event));
+        note(AuditEvent::Started);
+        let served = server.run();
+        note(AuditEvent::Stopped);
+        parts.logs.stop(LOG_FLUSH_MAX);
+        served
+    }
+}
+
+fn bind(address: &Address) -> Result<Bound, StartError> {
+    listener::bind(address).map_err(|error| {
+        let address = match address {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix(path) => path.display().to_string(),
+        };
+        StartError::Bind { address, error }
+    })
+}

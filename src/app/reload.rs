@@ -1,0 +1,292 @@
+//! Reload: parse, check, build everything, then swap in one step; on any problem the running configuration stays.
+//!
+//! A file is read again on SIGHUP, on `POST /reload` and when one of the files that belong to the configuration changes.
+//! The folder is watched, not the file: editors and orchestrators replace files by renaming.
+
+use crate::admin::{Door as AdminDoor, ServerState};
+use crate::app::build::{self, Builder};
+use crate::auth::users::{Change, ChangeKind};
+use crate::config::Config;
+use crate::domain::session::End;
+use crate::domain::time::Timestamp;
+use crate::proxy::parts::Parts;
+use crate::telemetry::{AuditEvent, AuditLine};
+use aws_lc_rs::digest::{Context, SHA256};
+use notify::event::ModifyKind;
+use notify::{Event, EventKind, RecursiveMode, Watcher};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Editors write in several steps: a change counts once it has been quiet for so long.
+const QUIET: Duration = Duration::from_millis(200);
+/// The longest wait for that.
+const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// What a reload starts from and leaves behind.
+struct State {
+    generation: u64,
+    /// What the process was started with: listeners, admin, probes.
+    addresses: Vec<String>,
+    files: Vec<PathBuf>,
+    /// A digest over the files' contents as last tried.
+    seen: Vec<u8>,
+    in_force_since: Timestamp,
+    rejected_since: Option<Timestamp>,
+}
+
+/// Reads the configuration again.
+pub(super) struct Reloader {
+    file: PathBuf,
+    parts: Arc<Parts>,
+    builder: Builder,
+    state: Mutex<State>,
+    admin: Mutex<Option<Arc<AdminDoor>>>,
+}
+
+impl Reloader {
+    /// `seen` is what [`digest`] gave as soon as `config` was read: a change since then is still to be taken up.
+    pub(super) fn new(
+        file: &Path,
+        parts: Arc<Parts>,
+        builder: Builder,
+        config: &Config,
+        seen: Vec<u8>,
+        now: Timestamp,
+    ) -> Self {
+        let files = config.files.clone();
+        Self {
+            file: file.to_owned(),
+            parts,
+            builder,
+            state: Mutex::new(State {
+                generation: 1,
+                addresses: addresses(config),
+                seen,
+                files,
+                in_force_since: now,
+                rejected_since: None,
+            }),
+            admin: Mutex::new(None),
+        }
+    }
+
+    /// The operator's door takes up a changed token and hosts.
+    pub(super) fn set_admin(&self, door: Arc<AdminDoor>) {
+        *self.admin.lock() = Some(door);
+    }
+
+    /// How the process is.
+    pub(super) fn server_state(&self) -> ServerState {
+        let state = self.state.lock();
+        ServerState {
+            draining: self.parts.draining.load(Ordering::Relaxed),
+            in_force_since: state.in_force_since,
+            rejected_since: state.rejected_since,
+        }
+    }
+
+    /// Passwords that wait to be hashed.
+    pub(super) fn password_queue(&self) -> usize {
+        self.builder.password_queue()
+    }
+
+    /// Puts the file in force: what to tell the operator, or its problems. Blocks while files are read.
+    pub(super) fn reload(&self) -> Result<String, String> {
+        let mut state = self.state.lock();
+        state.seen = digest(&state.files);
+        let now = self.parts.clock.now();
+        match self.try_reload(&mut state) {
+            Ok(told) => {
+                state.in_force_since = now;
+                state.rejected_since = None;
+                self.parts.metrics.config_loaded(state.generation, now);
+                self.audit(AuditEvent::ConfigLoaded, &told, now);
+                Ok(told)
+            }
+            Err(problems) => {
+                state.rejected_since.get_or_insert(now);
+                self.parts.metrics.config_rejected(now);
+                self.audit(AuditEvent::ConfigRejected, &problems, now);
+                Err(problems)
+            }
+        }
+    }
+
+    fn audit(&self, event: AuditEvent, detail: &str, now: Timestamp) {
+        self.parts.logs.audit(&AuditLine { detail: Some(detail), ..AuditLine::new(now, event) });
+    }
+
+    fn try_reload(&self, state: &mut State) -> Result<String, String> {
+        let loaded = build::load(&self.file)?;
+        let before = self.parts.snapshot.load_full();
+        let generation = state.generation + 1;
+        let config = loaded.config.clone();
+        // Requests still address listeners by the numbers that the process was started with.
+        if config.listeners.len() < before.outside.len() {
+            return Err(
+                "listeners: a listener is gone; that needs a restart, until then keep its entry\n".into()
+            );
+        }
+        self.parts.logs.reopen(&config.logs).map_err(|error| format!("{error}\n"))?;
+        let kept = build::kept_ways(&before, &loaded);
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let snapshot = self.builder.build(loaded, Some(&before), generation);
+        self.parts.sessions.set_lifetimes(config.sessions.lifetimes);
+        self.parts.sessions.set_capacity(config.sessions.capacity);
+        self.parts.snapshot.store(Arc::new(snapshot));
+        if let (Some(door), Some(settings)) = (&*self.admin.lock(), &config.admin) {
+            door.replace(settings);
+        }
+        // A sign-in that is under way still runs on the old way: it has to see the new users as well.
+        for (way, text) in kept {
+            self.apply(&way.reload(&text).unwrap_or_default());
+        }
+        state.generation = generation;
+        if state.files != config.files {
+            state.files.clone_from(&config.files);
+            state.seen = digest(&state.files);
+        }
+        let mut told = format!("configuration {generation} is in force");
+        let now = addresses(&config);
+        for changed in now.iter().filter(|address| !state.addresses.contains(address)) {
+            told.push_str("; needs a restart: ");
+            told.push_str(changed);
+        }
+        Ok(told)
+    }
+
+    /// Ends the sessions of users who are gone or have another password; others get their new claims.
+    fn apply(&self, changes: &[Change]) {
+        let now = self.parts.clock.now();
+        for Change { source, subject, kind } in changes {
+            match kind {
+                ChangeKind::Gone | ChangeKind::NewPassword => {
+                    let ended = self.parts.sessions.end_subject(source, subject, End::Credential);
+                    self.parts.note_ended(&ended, End::Credential, None, None, now);
+                }
+                ChangeKind::NewClaims(identity) => {
+                    for session in self.parts.sessions.of_subject(source, subject) {
+                        self.parts.sessions.replace_identity(&session, identity);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reloads whenever a file of the configuration has changed; runs until the process ends.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let (sender, mut changes) = mpsc::channel(1);
+        let reloader = self.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            // An error may mean that events were lost: then it is better to look.
+            if event.is_ok_and(|event| !concerns(&event, &reloader.state.lock().files)) {
+                return;
+            }
+            // A full channel means that a change is noted already.
+            let _ = sender.try_send(());
+        });
+        let mut watcher = match watcher {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                tracing::warn!(%error, "files cannot be watched; send SIGHUP after a change");
+                return;
+            }
+        };
+        let mut folders = BTreeSet::new();
+        loop {
+            self.watch_folders(&mut watcher, &mut folders);
+            let reloader = self.clone();
+            // Before the first wait too: a file may have changed before its folder was watched. A panic in there is told by
+            // the thread; the watch goes on.
+            if tokio::task::spawn_blocking(move || reloader.reload_if_changed())
+                .await
+                .is_ok_and(|changed| changed)
+            {
+                continue;
+            }
+            if changes.recv().await.is_none() {
+                return;
+            }
+            let quiet = async { while tokio::time::timeout(QUIET, changes.recv()).await.is_ok() {} };
+            // Where it never gets quiet, the change counts all the same.
+            let _ = tokio::time::timeout(QUIET_WAIT_MAX, quiet).await;
+        }
+    }
+
+    /// Tells whether there was a change, whatever came of it.
+    fn reload_if_changed(&self) -> bool {
+        let changed = {
+            let state = self.state.lock();
+            digest(&state.files) != state.seen
+        };
+        if changed {
+            // What went wrong stands in the log, in readyz and in a metric.
+            let _ = self.reload();
+        }
+        changed
+    }
+
+    fn watch_folders(&self, watcher: &mut notify::RecommendedWatcher, known: &mut BTreeSet<PathBuf>) {
+        let folders: BTreeSet<PathBuf> = {
+            let state = self.state.lock();
+            state.files.iter().filter_map(|file| absolute(file).parent().map(Path::to_owned)).collect()
+        };
+        for folder in &folders - known {
+            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    known.insert(folder);
+                }
+                Err(error) => {
+                    tracing::warn!(folder = %folder.display(), %error, "a folder cannot be watched; send SIGHUP after a change");
+                }
+            }
+        }
+    }
+}
+
+/// Whether an event may mean a change of one of `files`.
+///
+/// Opening and reading is no change: our own look at the files must not wake us again. Nor is what is written into another
+/// file beside them, such as a log. All else counts, for editors and orchestrators rename.
+fn concerns(event: &Event, files: &[PathBuf]) -> bool {
+    match event.kind {
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
+            event.paths.iter().any(|path| files.iter().any(|file| absolute(file) == *path))
+        }
+        _ => true,
+    }
+}
+
+/// Events name absolute paths; the file on the command line may be a relative one.
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
+}
+
+/// What only a restart can change, as the file says it.
+fn addresses(config: &Config) -> Vec<String> {
+    let listeners = config.listeners.iter().enumerate().map(|(number, listener)| {
+        format!("listeners[{number}] ({}, {:?})", listener.address, listener.timeouts)
+    });
+    let admin = config.admin.iter().map(|admin| format!("admin.address ({:?})", admin.address));
+    let probes = config.probes.iter().map(|probes| format!("probes.address ({:?})", probes.address));
+    listeners.chain(admin).chain(probes).collect()
+}
+
+/// A digest over the files' contents; a missing file counts as an empty one.
+pub(super) fn digest(files: &[PathBuf]) -> Vec<u8> {
+    let mut context = Context::new(&SHA256);
+    for file in files {
+        let bytes = std::fs::read(file).unwrap_or_default();
+        context.update(&(bytes.len() as u64).to_le_bytes());
+        context.update(&bytes);
+    }
+    context.finish().as_ref().to_vec()
+}

@@ -1,0 +1,260 @@
+//! The running server: threads, listeners, housekeeping, and how it stops.
+//!
+//! Each worker thread has a runtime of its own and accepts from the shared sockets: nothing migrates between threads
+//! while it is served. One more thread carries the operator's door, the signals and everything that happens now and
+//! then. Stopping is ours, not pingora's: it ends as soon as nothing runs any more.
+
+use crate::app::clock::SystemClock;
+use crate::app::reload::Reloader;
+use crate::net::Timeouts;
+use crate::net::connection;
+use crate::net::listener::Bound;
+use crate::net::wire::Wire;
+use crate::proxy::gateway::Gateway;
+use crate::proxy::parts::Parts;
+use pingora::apps::HttpServerApp;
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::configuration::ServerConf;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Idle connections to upstreams that are kept, all upstreams together; fewer than the peak of concurrent requests costs
+/// a new connection for each one above.
+const UPSTREAM_POOL: usize = 1024;
+/// Tries of one request, first included; each needs another server.
+const TRIES_MAX: usize = 8;
+/// How often ended sessions are dropped and the clocks compared.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often names of upstream servers are looked up again.
+const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// Descriptors that are not connections: files, sockets, runtimes.
+const DESCRIPTORS_RESERVED: u64 = 128;
+
+/// A bound listener and whom it serves.
+pub(crate) struct Door {
+    pub(crate) bound: Bound,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// The signals of the process, and the runtime that hears them.
+///
+/// Made before the first address is bound: until then a signal ends the process, and afterwards none may, least of all a
+/// SIGHUP that an operator sends as soon as the gateway answers.
+pub(crate) struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on signals wait to be read.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let runtime = runtime()?;
+        let inside = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        let hangup = signal(SignalKind::hangup())?;
+        drop(inside);
+        Ok(Self { runtime, terminate, interrupt, hangup })
+    }
+}
+
+/// Everything that `run` needs; all of it is checked and bound.
+pub(crate) struct Server<A> {
+    pub(crate) signals: Signals,
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) clock: Arc<SystemClock>,
+    /// Public listeners, by number.
+    pub(crate) public: Vec<Door>,
+    /// The operator's door and the probes, each with its application.
+    pub(crate) inner: Vec<(Door, Arc<A>)>,
+    pub(crate) reloader: Arc<Reloader>,
+    pub(crate) drain: Duration,
+    pub(crate) workers: usize,
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
+    /// Serves until a signal ends it; returns once everything has stopped.
+    pub(crate) fn run(self) -> io::Result<()> {
+        let (stop, stopped) = watch::channel(false);
+        let slots_max = raise_descriptor_limit();
+        let slots = Arc::new(Semaphore::new(slots_max));
+        let proxy = Arc::new(proxy(&self.parts, self.workers));
+        for number in 0..self.workers {
+            let doors: io::Result<Vec<(Bound, Timeouts)>> =
+                self.public.iter().map(|door| Ok((door.bound.try_clone()?, door.timeouts))).collect();
+            let worker = Worker {
+                doors: doors?,
+                proxy: proxy.clone(),
+                parts: self.parts.clone(),
+                slots: slots.clone(),
+                stopped: stopped.clone(),
+            };
+            let runtime = runtime()?;
+            std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || worker.run(&runtime))?;
+        }
+        drop(self.public);
+        let Self { parts, clock, inner, reloader, drain, signals, .. } = self;
+        let Signals { runtime, mut terminate, mut interrupt, mut hangup } = signals;
+        runtime.block_on(async move {
+            // The operator's door stays open to the end: readyz tells that the rest drains.
+            let (_open, open) = watch::channel(false);
+            for (number, (door, app)) in inner.into_iter().enumerate() {
+                let serve =
+                    Serving { app, parts: parts.clone(), timeouts: door.timeouts, stopped: open.clone() };
+                tokio::spawn(door.bound.accept(number, Arc::new(Semaphore::new(64)), move |wire, slot| {
+                    serve.clone().start(wire, slot);
+                }));
+            }
+            tokio::spawn(housekeeping(parts.clone(), clock));
+            tokio::spawn(reloader.clone().watch());
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    _ = hangup.recv() => {
+                        let reloader = reloader.clone();
+                        // What went wrong stands in the log, in readyz and in a metric.
+                        let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+                    }
+                }
+            }
+            parts.draining.store(true, Ordering::Relaxed);
+            // Nobody is left to receive this only if nobody runs any more.
+            let _ = stop.send(true);
+            tokio::select! {
+                () = drained(&slots, slots_max, drain) => {}
+                // A second signal waits for nobody.
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            Ok(())
+        })
+    }
+}
+
+/// One worker thread.
+struct Worker {
+    doors: Vec<(Bound, Timeouts)>,
+    proxy: Arc<HttpProxy<Gateway>>,
+    parts: Arc<Parts>,
+    slots: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Worker {
+    fn run(self, runtime: &Runtime) {
+        let Self { doors, proxy, parts, slots, stopped } = self;
+        runtime.block_on(async move {
+            let mut accepting = tokio::task::JoinSet::new();
+            for (number, (bound, timeouts)) in doors.into_iter().enumerate() {
+                let serve =
+                    Serving { app: proxy.clone(), parts: parts.clone(), timeouts, stopped: stopped.clone() };
+                accepting.spawn(bound.accept(number, slots.clone(), move |wire, slot| {
+                    serve.clone().start(wire, slot);
+                }));
+            }
+            let mut stopping = stopped.clone();
+            let _ = stopping.wait_for(|stopped| *stopped).await;
+            drop(accepting);
+            // The thread lives on for what still runs; the process ends it.
+            std::future::pending::<()>().await;
+        });
+    }
+}
+
+/// What every connection of a listener is served with.
+struct Serving<A> {
+    app: Arc<A>,
+    parts: Arc<Parts>,
+    timeouts: Timeouts,
+    stopped: watch::Receiver<bool>,
+}
+
+impl<A> Clone for Serving<A> {
+    fn clone(&self) -> Self {
+        Self {
+            app: self.app.clone(),
+            parts: self.parts.clone(),
+            timeouts: self.timeouts,
+            stopped: self.stopped.clone(),
+        }
+    }
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
+    fn start(self, wire: Box<Wire>, slot: OwnedSemaphorePermit) {
+        tokio::spawn(async move {
+            self.parts.metrics.connections.inc();
+            connection::serve(wire, &self.app, self.timeouts, &self.stopped, &*self.parts).await;
+            self.parts.metrics.connections.dec();
+            drop(slot);
+        });
+    }
+}
+
+fn proxy(parts: &Arc<Parts>, workers: usize) -> HttpProxy<Gateway> {
+    let settings = ServerConf {
+        threads: workers,
+        upstream_keepalive_pool_size: UPSTREAM_POOL,
+        max_retries: TRIES_MAX,
+        ..ServerConf::default()
+    };
+    http_proxy(&Arc::new(settings), Gateway::new(parts.clone()))
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()
+}
+
+/// Raises the soft limit of open files to the hard one and gives the number of connections that fit: each may need a second
+/// one to an upstream.
+fn raise_descriptor_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let maximum = limit.maximum.unwrap_or(1 << 20).min(1 << 20);
+    let raised = Rlimit { current: Some(maximum), maximum: limit.maximum };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(_) => limit.current.unwrap_or(1024),
+    };
+    usize::try_from((current.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(16)).unwrap_or(16)
+}
+
+/// What happens now and then.
+async fn housekeeping(parts: Arc<Parts>, clock: Arc<SystemClock>) {
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut resolve = tokio::time::interval(RESOLVE_EVERY);
+    loop {
+        tokio::select! {
+            _ = sweep.tick() => {
+                parts.sweep(parts.clock.now());
+                if let Some(step) = clock.step() {
+                    parts.note_clock_step(step);
+                }
+            }
+            _ = resolve.tick() => {
+                let snapshot = parts.snapshot.load_full();
+                for upstream in &snapshot.upstreams {
+                    upstream.resolve().await;
+                }
+            }
+        }
+    }
+}
+
+/// Waits until every connection is gone or `drain` has passed.
+async fn drained(slots: &Semaphore, slots_max: usize, drain: Duration) {
+    let all = u32::try_from(slots_max).unwrap_or(u32::MAX);
+    if tokio::time::timeout(drain, slots.acquire_many(all)).await.is_err() {
+        tracing::warn!("exchanges still run after `drain`; they are cut");
+    }
+}
