@@ -1,0 +1,20 @@
+//! The harness of the black-box tests: the real binary between sockets that these modules hold at both ends.
+//!
+//! An [`Upstream`] records what reaches it, byte for byte. A [`Gateway`] is one process of the binary with a folder and
+//! ports of its own; a [`Browser`] keeps its cookies. Nothing here sleeps for a fixed time: whatever is awaited has a condition
+//! and a deadline. When a gateway is dropped, everything that it logged is searched for every secret that the test used.
+
+pub(crate) mod client;
+pub(crate) mod command;
+pub(crate) mod gateway;
+pub(crate) mod message;
+pub(crate) mod secrets;
+pub(crate) mod tokens;
+pub(crate) mod upstream;
+pub(crate) mod users;
+pub(crate) mod wait;
+
+pub(crate) use client::{Browser, HOST, ORIGIN, SESSION, Wire};
+pub(crate) use gateway::{Gateway, Setup};
+pub(crate) use message::Message;
+pub(crate) use upstream::{Answer, Upstream};
