@@ -1,0 +1,44 @@
+# Each recipe is made of plain commands that can be copied without make. `tests/setup.sh` brings what a fresh Debian lacks.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test bench soak
+export CARGO_TERM_COLOR ?= auto
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+help:
+	@echo 'make demo    the gateway before a small application, on http://localhost:8080'
+	@echo 'make check   format, lints, dependencies: a minute or two once built'
+	@echo 'make test    check, then every test: about ten minutes on a cold clone with two cores'
+	@echo 'make bench   figures of benches/README.md: some minutes, on an otherwise idle machine'
+	@echo 'make soak    the property tests with two thousand times the cases: about forty minutes'
+
+demo:
+	@tests/setup.sh build
+	@echo '--- building (about three minutes on a cold clone)'
+	cargo build --locked
+	$(TARGET)/debug/vestibule demo
+
+check:
+	@tests/setup.sh build lint
+	@echo '--- format, lints (some four minutes on a cold clone), dependencies'
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --test supply_chain
+
+test: check
+	@echo '--- unit, black-box and documentation tests'
+	cargo test --locked
+	@tests/setup.sh apps
+	@echo '--- a Flask application behind the gateway, with curl and Chromium'
+	VESTIBULE_BIN=$(TARGET)/debug/vestibule $(TARGET)/venv/bin/python -m pytest tests/apps
+
+bench:
+	@tests/setup.sh build bench
+	@echo '--- release build (some minutes: link-time optimisation over everything), then the figures'
+	cargo bench --locked
+
+CASES ?= 500000
+soak:
+	@tests/setup.sh build
+	@echo '--- holds both cores for about forty minutes: every property test with $(CASES) cases instead of 256'
+	PROPTEST_CASES=$(CASES) cargo test --locked --lib

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Brings what the build and the tests need beside the Rust toolchain.
+#
+#   tests/setup.sh build   a C and C++ compiler, cmake, make
+#   tests/setup.sh lint    rustfmt and clippy
+#   tests/setup.sh bench   valgrind
+#   tests/setup.sh apps    curl, Chromium, and Python packages in target/venv
+#
+# On Debian as root it installs; elsewhere it names in one line what is missing and stops.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=()
+has() { command -v "$1" >/dev/null 2>&1; }
+need() { has "$1" || packages+=("$2"); }
+
+install_packages() {
+    ((${#packages[@]})) || return 0
+    if [[ $(id -u) != 0 ]] || ! has apt-get; then
+        echo "missing: ${packages[*]} (Debian's package names); install with: sudo apt-get install ${packages[*]}" >&2
+        exit 1
+    fi
+    echo "--- installing ${packages[*]}"
+    local log
+    log=$(mktemp)
+    export DEBIAN_FRONTEND=noninteractive
+    if ! { apt-get -qq update && apt-get -qq install --yes --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
+        cat "$log" >&2
+        exit 1
+    fi
+    rm "$log"
+    packages=()
+}
+
+build() {
+    need cc gcc
+    need c++ g++
+    need cmake cmake
+    need make make
+    has cc && [[ ! -e /usr/include/stdio.h ]] && packages+=(libc6-dev)
+    install_packages
+}
+
+bench() {
+    need valgrind valgrind
+    install_packages
+}
+
+lint() {
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return
+    echo "missing: rustfmt or clippy; install with: rustup component add rustfmt clippy" >&2
+    exit 1
+}
+
+apps() {
+    need curl curl
+    need chromium chromium
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    install_packages
+    local venv="${CARGO_TARGET_DIR:-target}/venv"
+    cmp -s tests/apps/requirements.txt "$venv/requirements.txt" && return
+    echo "--- Python packages into $venv"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" --quiet --disable-pip-version-check install --no-deps -r tests/apps/requirements.txt
+    cp tests/apps/requirements.txt "$venv/requirements.txt"
+}
+
+for part in "$@"; do
+    case $part in
+        build | lint | bench | apps) "$part" ;;
+        *)
+            echo "usage: tests/setup.sh build|lint|bench|apps …" >&2
+            exit 2
+            ;;
+    esac
+done
