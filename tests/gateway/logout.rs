@@ -1,6 +1,7 @@
 //! Signing out means it: the session is dead at once, for whoever holds its cookie.
 
 use crate::support::client::{NAVIGATION, OWN_FORM, hidden_field};
+use crate::support::users::password_of;
 use crate::support::{Gateway, SESSION, Upstream};
 
 #[test]
@@ -61,6 +62,32 @@ fn signing_out_beside_a_planted_session_cookie_ends_both() {
         .form(&[("form_token", token.as_str())])
         .send();
     assert_eq!(answer.status(), 200, "{}", answer.text());
+    for cookie in [&own, &planted] {
+        assert_eq!(gateway.get("/page").header("Cookie", cookie).send().status(), 401);
+    }
+}
+
+#[test]
+fn signing_in_beside_a_planted_session_cookie_ends_both() {
+    let upstream = Upstream::recording();
+    let gateway = Gateway::before(&upstream);
+    let (alice, mallory) = (gateway.browser(), gateway.browser());
+    alice.sign_in("alice");
+    mallory.sign_in("bob");
+    let (own, planted) = (alice.stolen_cookie(), mallory.stolen_cookie());
+    let token = alice.form_token("/_vestibule/login");
+    let form = alice.cookie("__Host-vestibule-form").expect("the login page set it");
+    let answer = gateway
+        .post("/_vestibule/login")
+        .headers(&OWN_FORM)
+        .header("Cookie", &format!("{planted}; {own}; __Host-vestibule-form={form}"))
+        .form(&[
+            ("user", "alice"),
+            ("password", password_of("alice").as_str()),
+            ("form_token", token.as_str()),
+        ])
+        .send();
+    assert_eq!(answer.status(), 303, "{}", answer.text());
     for cookie in [&own, &planted] {
         assert_eq!(gateway.get("/page").header("Cookie", cookie).send().status(), 401);
     }

@@ -4,7 +4,7 @@
 //! in (login CSRF). A sign-in always opens a new session under a new token; the one that the browser came with is dead at once.
 
 use super::form::{self, Form};
-use super::{current_session, header, host_cookie, is_own_form, own_cookie, session_cookie};
+use super::{header, host_cookie, is_own_form, own_cookie, presented_sessions, session_cookie};
 use crate::auth::password::Refused;
 use crate::auth::throttle::Network;
 use crate::domain::decision::Rejection;
@@ -184,10 +184,10 @@ pub(super) async fn answer(
         );
         return again(ctx, Message::Wrong, StatusCode::FORBIDDEN);
     }
-    if let Ok(before) = current_session(parts, head, ctx)
-        && let Some(ended) = parts.sessions.end(before.digest(), End::Superseded)
-    {
-        parts.note_ended(&[ended], End::Superseded, Some(ctx.client), Some(ctx.request_id_text()), now);
+    for before in presented_sessions(parts, head, ctx) {
+        if let Some(ended) = parts.sessions.end(before.digest(), End::Superseded) {
+            parts.note_ended(&[ended], End::Superseded, Some(ctx.client), Some(ctx.request_id_text()), now);
+        }
     }
     let (name, value) = session_cookie(parts, ctx, Some(&token));
     let mut answer = Answer::redirect(StatusCode::SEE_OTHER, return_to.as_str()).with(name, value);

@@ -61,7 +61,7 @@ fn current_session(parts: &Parts, head: &RequestHeader, ctx: &Context) -> Result
 }
 
 /// Every live session that this request's cookies open: one, unless somebody planted another beside it. Such a request
-/// counts as nobody's, but signing out has to end them all.
+/// counts as nobody's, but signing out, or in anew, has to end them all.
 fn presented_sessions(parts: &Parts, head: &RequestHeader, ctx: &Context) -> Vec<Session> {
     let Some(tokens) = &ctx.snapshot.session_tokens else { return Vec::new() };
     let fields = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
