@@ -128,6 +128,12 @@ pub enum Rejection {
     /// No more sessions can be opened.
     #[error("no more sign-ins are possible at the moment")]
     SessionsFull,
+    /// The subject has as many sessions as it may have.
+    #[error("you are signed in at as many places as you may be; sign out at one of them")]
+    SubjectFull,
+    /// The store cannot write what this answer would promise.
+    #[error("this cannot be kept at the moment")]
+    StoreUnavailable,
     /// No address is known of any server of the upstream. Likely cause: a name in `servers` that nobody knows.
     #[error("the application cannot be found at the moment")]
     NoServer,
@@ -161,6 +167,8 @@ impl Rejection {
             Self::LengthRequired => "length_required",
             Self::TooSlow => "too_slow",
             Self::SessionsFull => "sessions_full",
+            Self::SubjectFull => "subject_full",
+            Self::StoreUnavailable => "store_unavailable",
             Self::NoServer => "name_unknown",
         }
     }
@@ -209,7 +217,9 @@ pub fn decide(access: &Access, facts: Facts<'_>, presented: Presented) -> Result
         Presented::Credential(credential) => credential,
     };
     let rejection = match &credential {
-        Credential::Session(session) if !protected.sign_in.contains(&session.entry()) => {
+        Credential::Session(session)
+            if session.is_anonymous() || !protected.sign_in.contains(&session.entry()) =>
+        {
             return without_credential(protected, facts, Cause::OtherWay);
         }
         Credential::Session(_) if facts.foreign && (facts.upgrade || !facts.method.is_safe()) => {

@@ -12,6 +12,11 @@ pub fn fold(name: &str) -> String {
     folded(name).map(char::from).collect()
 }
 
+/// Whether `name` folds to `folded_name`. Allocates nothing.
+pub fn folds_to(name: &HeaderName, folded_name: &str) -> bool {
+    folded(name.as_str()).eq(folded_name.bytes())
+}
+
 fn folded(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase())
 }
@@ -98,6 +103,9 @@ mod tests {
     fn folding_keeps_letters_and_digits() {
         assert_eq!(fold("X_Auth.User-2"), "xauthuser2");
         assert_eq!(fold("é-_"), "");
+        assert!(
+            folds_to(&name("_X-Auth.User2"), "xauthuser2") && !folds_to(&name("X-Auth-User"), "xauthuser2")
+        );
     }
 
     proptest! {

@@ -19,6 +19,10 @@ pub const SOURCE: &str = "source";
 pub const GROUPS: &str = "groups";
 /// The address that `allow: { email_domain: … }` reads.
 pub const EMAIL: &str = "email";
+/// No claim but a deadline, which identity headers name like one: until when the session lives if it is not used.
+pub const IDLE_UNTIL: &str = "idle_until";
+/// The same: until when the session lives however busy.
+pub const ENDS_AT: &str = "ends_at";
 
 /// One statement about a subject, as a user file or a token makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +159,11 @@ impl<'a> IdentityRef<'a> {
         Self(packed)
     }
 
+    /// The packed bytes.
+    pub fn as_packed(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Looks a claim up by name; `subject` and `source` are claims like others.
     pub fn claim(self, name: &str) -> Option<Claim<'a>> {
         let mut rest = self.0;
@@ -183,6 +192,32 @@ impl<'a> IdentityRef<'a> {
             let (name, kind, value) = split_claim(&mut rest)?;
             Some((std::str::from_utf8(name).ok()?, as_claim(kind, value)?))
         })
+    }
+
+    /// What both say, in the order of `self`: claims with the same value, and of lists the items in both.
+    pub fn common(self, other: IdentityRef<'_>) -> Identity {
+        let mut packed = Vec::with_capacity(self.0.len());
+        for (name, mine) in self.iter() {
+            let kept = match (mine, other.claim(name)) {
+                (Claim::Text(value), Some(Claim::Text(theirs))) if value == theirs => {
+                    pack(&mut packed, name, Kind::Text, value)
+                }
+                (Claim::List(items), Some(Claim::List(theirs))) => {
+                    let items: Vec<&str> = items
+                        .split(',')
+                        .filter(|item| theirs.split(',').any(|their| their == *item))
+                        .collect();
+                    if items.is_empty() {
+                        Ok(())
+                    } else {
+                        pack(&mut packed, name, Kind::List, &items.join(","))
+                    }
+                }
+                _ => Ok(()),
+            };
+            kept.expect("a part of an identity is no longer than the whole");
+        }
+        Identity(packed.into_boxed_slice())
     }
 
     /// The same identity on the heap.
@@ -314,6 +349,28 @@ mod tests {
         let groups = identity.as_ref().claim(GROUPS).expect("alice has groups");
         assert!(groups.has(&Literal::new("a,b")));
         assert!(!groups.has(&Literal::new("a")));
+    }
+
+    #[test]
+    fn in_common_is_what_neither_adds_nor_changes() {
+        let identity = |groups: &[&str], claims: &[(&str, &str)]| {
+            let groups = groups.iter().map(|&group| group.to_owned()).collect();
+            let mut all = Claims::from([(GROUPS.to_owned(), ClaimValue::List(groups))]);
+            let text = |value: &str| ClaimValue::Text(value.to_owned());
+            all.extend(claims.iter().map(|(name, value)| ((*name).to_owned(), text(value))));
+            Identity::new("alice", "local", &all).expect("a plain identity packs")
+        };
+        let old =
+            identity(&["ops", "dev", "a,b"], &[(EMAIL, "a@example.com"), ("city", "Rome"), ("plan", "x")]);
+        for (new, expected) in [
+            (old.clone(), old.clone()),
+            (identity(&["dev", "ops"], &[]), identity(&["dev", "ops"], &[])),
+            (identity(&["board"], &[("city", "Rome")]), identity(&[], &[("city", "Rome")])),
+            (identity(&["a", "b", "a,b"], &[("city", "Oslo")]), identity(&["a,b"], &[])),
+            (identity(&["dev"], &[("town", "Rome"), ("plan", "x")]), identity(&["dev"], &[("plan", "x")])),
+        ] {
+            assert!(new.as_ref().common(old.as_ref()) == expected, "{:?}", new.packed());
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Values and decisions. Nothing here reads a clock, does I/O, awaits or knows pingora.
 
 pub mod access;
+pub mod browser;
 pub mod caching;
 pub mod chunked;
 pub mod cookie;
@@ -8,6 +9,7 @@ pub mod decision;
 pub mod fold;
 pub mod head;
 pub mod identity;
+pub mod merge_patch;
 pub mod origin;
 pub mod policy;
 pub mod return_to;

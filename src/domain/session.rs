@@ -1,4 +1,4 @@
-//! A session: one subject's right to pass, from sign-in to its end.
+//! A session: a visitor's memory here, and as a rule one subject's right to pass, from its opening to its end.
 //!
 //! It ends by pausing longer than the idle timeout, by reaching its absolute lifetime, or by decision. Deadlines are
 //! half-open: at the deadline itself the session is over. Terms as in the OWASP Session Management Cheat Sheet,
@@ -6,8 +6,14 @@
 //!
 //! A [`Session`] is a cheap clone around one allocation: a fixed head, then the packed identity, the name of the way
 //! to sign in, the client's address and its browser. The last use and the end share one atomic word, its life: whoever
-//! ends the session wins against every touch that has not been written yet, and nothing brings it back. All clones
-//! share that life, also those with other claims ([`Session::with_identity`]).
+//! ends the session wins against every touch that has not been written yet, and nothing brings it back.
+//!
+//! A session that gets other claims or another token gets another allocation, which takes over life and data. The former
+//! one is marked as moved and points forward; whoever still holds it keeps the claims and the token that it saw, and reads,
+//! touches, patches and ends the one that took over. So a session is one allocation again as soon as nobody holds the former.
+//!
+//! What few sessions have (data, a gain that waits, a predecessor's token) lies behind the session's cell, a mutex.
+//! Ends and moves are written under it too, so that under the cell a live session stays one. Only touches are not.
 //!
 //! The token is not here: a session knows its digest only.
 
@@ -17,11 +23,26 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
+use siphasher::sip::SipHasher24;
 use std::fmt;
+use std::hash::Hasher;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use triomphe::ThinArc;
+
+mod data;
+#[cfg(test)]
+mod fixtures;
+mod life;
+mod rest;
+mod stored;
+mod succession;
+
+pub use stored::{Predecessor, Restored};
+
+use rest::Rest;
 
 /// A session's public name: random, safe to log, good for nothing but naming it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +52,11 @@ impl SessionId {
     /// The name made of these bytes, which the caller draws at random.
     pub const fn from_bytes(random: [u8; 16]) -> Self {
         Self(random)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
     }
 
     /// The least name of all, where a walk in order begins.
@@ -83,6 +109,36 @@ impl FromStr for SessionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScopeId(pub u64);
 
+/// A fingerprint of the name under which upstreams keep data in sessions; the same in every process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpaceId(pub u64);
+
+impl SpaceId {
+    /// The space of that name.
+    pub fn of(name: &str) -> Self {
+        let mut hasher = SipHasher24::new();
+        hasher.write(name.as_bytes());
+        Self(hasher.finish())
+    }
+}
+
+/// What a session stands for; each kind has clocks of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// A subject that signed in.
+    SignedIn,
+    /// A subject that signed in and asked to be remembered.
+    Remembered,
+    /// Nobody: it holds data of a visitor who has not signed in.
+    Anonymous,
+}
+
+impl Kind {
+    /// Every kind, in the order of their codes.
+    pub const ALL: [Self; 3] = [Self::SignedIn, Self::Remembered, Self::Anonymous];
+}
+
 /// How long sessions live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
@@ -91,6 +147,39 @@ pub struct Lifetimes {
     /// The longest life, however busy.
     pub absolute_lifetime: Duration,
 }
+
+/// The clocks of all kinds, as the file in force says them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// Of [`Kind::SignedIn`].
+    pub signed_in: Lifetimes,
+    /// Of [`Kind::Remembered`].
+    pub remembered: Lifetimes,
+    /// Of [`Kind::Anonymous`].
+    pub anonymous: Lifetimes,
+    /// The age at which a token is to be replaced by a successor.
+    pub renew_after: Duration,
+}
+
+impl Clocks {
+    /// The lifetimes of a kind.
+    pub const fn of(&self, kind: Kind) -> Lifetimes {
+        match kind {
+            Kind::SignedIn => self.signed_in,
+            Kind::Remembered => self.remembered,
+            Kind::Anonymous => self.anonymous,
+        }
+    }
+}
+
+/// How long a token serves on after its successor was first presented.
+pub const SUPERSEDED_GRACE: Duration = Duration::from_secs(10);
+/// The idle timeout of an anonymous session until its cookie came back once.
+pub const ANONYMOUS_FIRST: Duration = Duration::from_mins(5);
+/// In how many spaces one session keeps data.
+pub const SPACES_MAX: usize = 16;
+/// The entry of anonymous sessions: no way to sign in has it.
+pub const NO_ENTRY: EntryId = EntryId(0);
 
 /// By what a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,12 +266,16 @@ pub struct Opening<'a> {
     pub digest: TokenDigest,
     /// Its public name.
     pub id: SessionId,
-    /// Who signed in.
-    pub identity: &'a Identity,
+    /// What it stands for.
+    pub kind: Kind,
+    /// Who signed in; nobody where it is anonymous.
+    pub identity: Option<&'a Identity>,
     /// The entry of `sign_in` that vouched for them.
     pub entry: EntryId,
     /// The cookie scope on which it counts.
     pub scope: ScopeId,
+    /// A fingerprint of the credential that was presented, by which a changed one is known; 0 where there is none.
+    pub stamp: u64,
     /// The entry's name in the file; cut to 255 bytes.
     pub sign_in: &'a str,
     /// Where from, for the list of sessions; cut to 64 bytes.
@@ -195,30 +288,54 @@ pub struct Opening<'a> {
     pub lifetimes: Lifetimes,
 }
 
+/// Why a patch of a session's data did not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchError<E> {
+    /// The session has ended.
+    Ended(End),
+    /// It holds data in [`SPACES_MAX`] other spaces.
+    Crowded,
+    /// The caller refused it.
+    Refused(E),
+}
+
 /// One session. Clones are cheap and share its life.
 #[derive(Clone)]
 pub struct Session(ThinArc<Head, u8>);
 
 struct Head {
-    /// Milliseconds of the last use, shifted left by [`CODE_BITS`], and below them the end's code; 0 while it lives.
+    /// Milliseconds of the last use, shifted left by [`CODE_BITS`], and below them how it ended or that it moved; 0 while
+    /// it lives.
     life: AtomicU64,
+    /// Milliseconds of the first presentation of the token, shifted left by [`CODE_BITS`], and below them [`FIRST`] and
+    /// [`GAIN`]. Written under the cell.
+    standing: AtomicU64,
+    cell: Mutex<Option<Box<Rest>>>,
     opened_at: Timestamp,
+    token_issued_at: Timestamp,
     idle_timeout_ms: u64,
     absolute_lifetime_ms: u64,
+    stamp: u64,
     entry: EntryId,
     scope: ScopeId,
-    /// Whose `life` counts, where the claims were replaced; never more than one step away.
-    origin: Option<Session>,
     digest: TokenDigest,
     id: SessionId,
+    generation: u32,
     /// How the bytes behind the head divide; the browser is what remains.
     identity_len: u16,
     sign_in_len: u8,
     address_len: u8,
+    kind: Kind,
 }
 
 const CODE_BITS: u32 = 8;
 const CODE_MASK: u64 = (1 << CODE_BITS) - 1;
+/// In a life: another allocation took over.
+const MOVED: u64 = CODE_MASK;
+/// In a standing: the token, which a successor or an anonymous session has, was never presented.
+const FIRST: u64 = 1;
+/// In a standing: a gain waits for the next token.
+const GAIN: u64 = 2;
 /// A use is written down only when the last one is at least this fraction of the idle timeout old.
 const TOUCHES_PER_IDLE_TIMEOUT: u32 = 20;
 
@@ -229,45 +346,74 @@ const USER_AGENT_BYTES_MAX: usize = 200;
 impl Session {
     /// Opens a session, live from now on. One allocation that stays.
     pub fn open(opening: Opening<'_>) -> Self {
-        let sign_in = cut(opening.sign_in, SIGN_IN_BYTES_MAX);
-        let address = cut(opening.client_address, ADDRESS_BYTES_MAX);
-        let user_agent = cut(opening.user_agent, USER_AGENT_BYTES_MAX);
+        // Who signs in holds the token from the answer on; an anonymous visitor's cookie may never come back.
+        let standing = if opening.kind == Kind::Anonymous { FIRST } else { at_millis(opening.now) };
         let head = Head {
-            life: AtomicU64::new(life_of(opening.now)),
+            life: AtomicU64::new(at_millis(opening.now)),
+            standing: AtomicU64::new(standing),
+            cell: Mutex::default(),
             opened_at: opening.now,
+            token_issued_at: opening.now,
             idle_timeout_ms: millis(opening.lifetimes.idle_timeout),
             absolute_lifetime_ms: millis(opening.lifetimes.absolute_lifetime),
+            stamp: opening.stamp,
             entry: opening.entry,
             scope: opening.scope,
-            origin: None,
             digest: opening.digest,
             id: opening.id,
+            generation: 0,
             identity_len: 0,
-            sign_in_len: sign_in.len() as u8,
-            address_len: address.len() as u8,
+            sign_in_len: 0,
+            address_len: 0,
+            kind: opening.kind,
         };
-        Self::pack(head, opening.identity, [sign_in, address, user_agent])
+        let packed = opening.identity.map(Identity::packed).unwrap_or_default();
+        Self::pack(head, packed, [opening.sign_in, opening.client_address, opening.user_agent])
     }
 
-    /// The same session with other claims: they count for whoever finds it from now on, and clones of the former keep
-    /// the claims they saw. Token, id, deadlines and life are shared.
-    #[must_use]
-    pub fn with_identity(&self, identity: &Identity) -> Self {
-        let former = self.head();
-        let head =
-            Head { life: AtomicU64::new(0), origin: Some(self.origin().clone()), identity_len: 0, ..*former };
-        Self::pack(head, identity, [self.sign_in(), self.client_address(), self.user_agent()])
-    }
-
-    fn pack(mut head: Head, identity: &Identity, texts: [&str; 3]) -> Self {
-        let packed = identity.packed();
-        head.identity_len = u16::try_from(packed.len()).expect("`Identity` bounds itself well below 64 KiB");
-        let mut tail = Vec::with_capacity(packed.len() + texts.iter().map(|text| text.len()).sum::<usize>());
-        tail.extend_from_slice(packed);
+    fn pack(mut head: Head, identity: &[u8], texts: [&str; 3]) -> Self {
+        // `Identity` bounds itself well below 64 KiB; what a store gives back is what it was given.
+        let identity = &identity[..identity.len().min(usize::from(u16::MAX))];
+        let [sign_in, address, user_agent] = texts;
+        let texts = [
+            cut(sign_in, SIGN_IN_BYTES_MAX),
+            cut(address, ADDRESS_BYTES_MAX),
+            cut(user_agent, USER_AGENT_BYTES_MAX),
+        ];
+        head.identity_len = identity.len() as u16;
+        head.sign_in_len = texts[0].len() as u8;
+        head.address_len = texts[1].len() as u8;
+        let mut tail =
+            Vec::with_capacity(identity.len() + texts.iter().map(|text| text.len()).sum::<usize>());
+        tail.extend_from_slice(identity);
         for text in texts {
             tail.extend_from_slice(text.as_bytes());
         }
         Self(ThinArc::from_header_and_slice(head, &tail))
+    }
+
+    /// The head of another allocation of this session, with nothing in its cell and no use yet.
+    fn copied_head(&self) -> Head {
+        let head = self.head();
+        Head {
+            life: AtomicU64::new(0),
+            standing: AtomicU64::new(head.standing.load(Ordering::Acquire)),
+            cell: Mutex::default(),
+            opened_at: head.opened_at,
+            token_issued_at: head.token_issued_at,
+            idle_timeout_ms: head.idle_timeout_ms,
+            absolute_lifetime_ms: head.absolute_lifetime_ms,
+            stamp: head.stamp,
+            entry: head.entry,
+            scope: head.scope,
+            digest: head.digest,
+            id: head.id,
+            generation: head.generation,
+            identity_len: 0,
+            sign_in_len: 0,
+            address_len: 0,
+            kind: head.kind,
+        }
     }
 
     /// Under which the table finds it.
@@ -285,6 +431,16 @@ impl Session {
         &self.head().id
     }
 
+    /// What it stands for.
+    pub fn kind(&self) -> Kind {
+        self.head().kind
+    }
+
+    /// Whether it stands for nobody: then subject and source are empty, and no route believes it.
+    pub fn is_anonymous(&self) -> bool {
+        self.kind() == Kind::Anonymous
+    }
+
     /// The entry of `sign_in` by which it was opened.
     pub fn entry(&self) -> EntryId {
         self.head().entry
@@ -293,6 +449,21 @@ impl Session {
     /// The cookie scope on which it counts.
     pub fn scope(&self) -> ScopeId {
         self.head().scope
+    }
+
+    /// The fingerprint of the credential that was presented; 0 where there is none.
+    pub fn stamp(&self) -> u64 {
+        self.head().stamp
+    }
+
+    /// How many tokens it had before this one.
+    pub fn generation(&self) -> u32 {
+        self.head().generation
+    }
+
+    /// When this token was made.
+    pub fn token_issued_at(&self) -> Timestamp {
+        self.head().token_issued_at
     }
 
     /// Whose it is.
@@ -318,116 +489,6 @@ impl Session {
     /// When it was opened.
     pub fn opened_at(&self) -> Timestamp {
         self.head().opened_at
-    }
-
-    /// The last use that was written down; up to a twentieth of the idle timeout behind the last use.
-    pub fn last_used_at(&self) -> Timestamp {
-        used_at(self.life().load(Ordering::Acquire))
-    }
-
-    /// Until when it lives if it is not used again; never later than [`Session::ends_at`].
-    pub fn idle_until(&self, current: &Lifetimes) -> Timestamp {
-        self.idle_until_after(self.last_used_at(), current)
-    }
-
-    /// Until when it lives however busy.
-    ///
-    /// The shorter of the lifetime it was opened with and the current one: a file that shortens lifetimes applies to
-    /// living sessions, one that lengthens them does not.
-    pub fn ends_at(&self, current: &Lifetimes) -> Timestamp {
-        let opened_with = Duration::from_millis(self.head().absolute_lifetime_ms);
-        self.head().opened_at.plus(opened_with.min(current.absolute_lifetime))
-    }
-
-    /// By what it was ended for good, if it was. A deadline that has passed counts once somebody settled it.
-    pub fn end(&self) -> Option<End> {
-        end_in(self.life().load(Ordering::Acquire))
-    }
-
-    /// What it is at `now`: the end it was given, else what the first of its deadlines says.
-    pub fn state(&self, now: Timestamp, current: &Lifetimes) -> State {
-        self.state_in(self.life().load(Ordering::Acquire), now, current)
-    }
-
-    /// Like [`Session::state`], and makes an end by deadline final: no touch that lags behind revives a session which
-    /// somebody was already told is over.
-    pub fn settle(&self, now: Timestamp, current: &Lifetimes) -> State {
-        let mut life = self.life().load(Ordering::Acquire);
-        loop {
-            match self.state_in(life, now, current) {
-                State::Ended(end) if end_in(life).is_none() => match self.write(life, life | code_of(end)) {
-                    Ok(()) => return State::Ended(end),
-                    Err(changed) => life = changed,
-                },
-                state => return state,
-            }
-        }
-    }
-
-    /// Notes a use, at most once per twentieth of the idle timeout; tells whether it wrote.
-    ///
-    /// Never moves the last use backward, never revives: a session that ended, or whose deadline had passed at `now`,
-    /// stays as it is. One load as a rule, and one compare-and-swap where it writes.
-    pub fn touch(&self, now: Timestamp, current: &Lifetimes) -> bool {
-        let step = self.idle_timeout(current) / TOUCHES_PER_IDLE_TIMEOUT;
-        let mut life = self.life().load(Ordering::Relaxed);
-        loop {
-            let used_at = used_at(life);
-            let due = now > used_at && now.since(used_at) >= step;
-            if !due || self.state_in(life, now, current) != State::Live {
-                return false;
-            }
-            match self.write(life, life_of(now)) {
-                Ok(()) => return true,
-                Err(changed) => life = changed,
-            }
-        }
-    }
-
-    /// Ends it by decision. Only the first end counts; `false`: it had one already, and keeps that.
-    pub(crate) fn finish(&self, end: End) -> bool {
-        let mut life = self.life().load(Ordering::Acquire);
-        while end_in(life).is_none() {
-            match self.write(life, life | code_of(end)) {
-                Ok(()) => return true,
-                Err(changed) => life = changed,
-            }
-        }
-        false
-    }
-
-    fn state_in(&self, life: u64, now: Timestamp, current: &Lifetimes) -> State {
-        if let Some(end) = end_in(life) {
-            return State::Ended(end);
-        }
-        let idle_until = self.idle_until_after(used_at(life), current);
-        if now < idle_until {
-            State::Live
-        } else if idle_until == self.ends_at(current) {
-            State::Ended(End::Lifetime)
-        } else {
-            State::Ended(End::Idle)
-        }
-    }
-
-    fn idle_until_after(&self, used_at: Timestamp, current: &Lifetimes) -> Timestamp {
-        used_at.plus(self.idle_timeout(current)).min(self.ends_at(current))
-    }
-
-    fn idle_timeout(&self, current: &Lifetimes) -> Duration {
-        Duration::from_millis(self.head().idle_timeout_ms).min(current.idle_timeout)
-    }
-
-    fn write(&self, seen: u64, life: u64) -> Result<(), u64> {
-        self.life().compare_exchange_weak(seen, life, Ordering::AcqRel, Ordering::Acquire).map(drop)
-    }
-
-    fn life(&self) -> &AtomicU64 {
-        &self.origin().head().life
-    }
-
-    fn origin(&self) -> &Self {
-        self.head().origin.as_ref().unwrap_or(self)
     }
 
     fn head(&self) -> &Head {
@@ -459,13 +520,17 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The life of a session that was used at an instant and has not ended. Years past two million are cut.
-fn life_of(used_at: Timestamp) -> u64 {
-    used_at.as_millis().min(u64::MAX >> CODE_BITS) << CODE_BITS
+/// An instant above a code of 0: the life of a session that was used then. Years past two million are cut.
+fn at_millis(at: Timestamp) -> u64 {
+    at.as_millis().min(u64::MAX >> CODE_BITS) << CODE_BITS
 }
 
-fn used_at(life: u64) -> Timestamp {
-    Timestamp::from_millis(life >> CODE_BITS)
+fn instant_in(word: u64) -> Timestamp {
+    Timestamp::from_millis(word >> CODE_BITS)
+}
+
+fn code_in(word: u64) -> u64 {
+    word & CODE_MASK
 }
 
 fn code_of(end: End) -> u64 {
@@ -473,143 +538,13 @@ fn code_of(end: End) -> u64 {
 }
 
 fn end_in(life: u64) -> Option<End> {
-    let code = (life & CODE_MASK) as usize;
-    End::ALL.get(code.checked_sub(1)?).copied()
+    End::ALL.get((code_in(life) as usize).checked_sub(1)?).copied()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::fixtures::*;
     use super::*;
-    use crate::domain::identity::{Claims, GROUPS};
-
-    const LIFETIMES: Lifetimes =
-        Lifetimes { idle_timeout: Duration::from_secs(10), absolute_lifetime: Duration::from_secs(30) };
-    const FOREVER: Lifetimes = Lifetimes { idle_timeout: Duration::MAX, absolute_lifetime: Duration::MAX };
-
-    fn secs(secs: u64) -> Timestamp {
-        Timestamp::from_secs(secs)
-    }
-
-    fn identity(groups: &[&str]) -> Identity {
-        let groups = groups.iter().map(|&group| group.to_owned()).collect();
-        let claims = Claims::from([(GROUPS.to_owned(), crate::domain::identity::ClaimValue::List(groups))]);
-        Identity::new("alice", "local", &claims).expect("a plain identity packs")
-    }
-
-    fn opened_with(lifetimes: Lifetimes, user_agent: &str) -> Session {
-        Session::open(Opening {
-            digest: TokenDigest::of(&[7; 32]),
-            id: SessionId::from_bytes([9; 16]),
-            identity: &identity(&["ops"]),
-            entry: EntryId(3),
-            scope: ScopeId(4),
-            sign_in: "local",
-            client_address: "192.0.2.7",
-            user_agent,
-            now: secs(0),
-            lifetimes,
-        })
-    }
-
-    fn session() -> Session {
-        opened_with(LIFETIMES, "curl/8.5.0")
-    }
-
-    #[test]
-    fn a_session_ends_at_the_first_of_its_deadlines() {
-        // Opened at 0 s, idle timeout 10 s, absolute lifetime 30 s: uses, asked at, expected.
-        for (uses, now, expected) in [
-            (&[][..], 0, State::Live),
-            (&[], 9, State::Live),
-            (&[], 10, State::Ended(End::Idle)),
-            (&[9, 15], 24, State::Live),
-            (&[9, 15], 25, State::Ended(End::Idle)),
-            (&[9, 15], 99, State::Ended(End::Idle)),
-            (&[9, 18, 25], 29, State::Live),
-            (&[9, 18, 25], 30, State::Ended(End::Lifetime)),
-            (&[9, 18, 20], 30, State::Ended(End::Lifetime)),
-        ] {
-            let session = session();
-            for &used in uses {
-                assert!(session.touch(secs(used), &LIFETIMES), "used {used}");
-            }
-            assert_eq!(session.state(secs(now), &LIFETIMES), expected, "used {uses:?}, asked {now}");
-            assert_eq!(session.settle(secs(now), &LIFETIMES), expected, "used {uses:?}, settled {now}");
-            assert_eq!(
-                session.state(secs(0), &LIFETIMES),
-                expected,
-                "once settled, an earlier instant says the same"
-            );
-        }
-    }
-
-    #[test]
-    fn shorter_lifetimes_apply_to_living_sessions_and_longer_ones_do_not() {
-        let shorter =
-            Lifetimes { idle_timeout: Duration::from_secs(5), absolute_lifetime: Duration::from_secs(20) };
-        assert_eq!(session().state(secs(5), &shorter), State::Ended(End::Idle));
-        assert_eq!(session().ends_at(&shorter), secs(20));
-        assert_eq!(session().state(secs(10), &FOREVER), State::Ended(End::Idle));
-        assert_eq!(session().ends_at(&FOREVER), secs(30));
-        assert_eq!(session().idle_until(&FOREVER), secs(10));
-    }
-
-    #[test]
-    fn a_touch_writes_at_most_once_per_twentieth_of_the_idle_timeout_and_never_backward() {
-        let session = session();
-        for (millis, written) in [(499, false), (500, true), (999, false), (1000, true), (400, false)] {
-            assert_eq!(session.touch(Timestamp::from_millis(millis), &LIFETIMES), written, "at {millis} ms");
-        }
-        assert_eq!(session.last_used_at(), secs(1));
-    }
-
-    #[test]
-    fn a_late_touch_revives_nothing() {
-        let settled = session();
-        assert_eq!(settled.settle(secs(10), &LIFETIMES), State::Ended(End::Idle));
-        assert!(!settled.touch(secs(9), &LIFETIMES), "the use came first, but the end was already told");
-        assert_eq!(settled.state(secs(9), &LIFETIMES), State::Ended(End::Idle));
-
-        let ended = session();
-        assert!(ended.finish(End::SignOut));
-        assert!(!ended.touch(secs(5), &LIFETIMES));
-        assert!(!ended.finish(End::Revoked), "the first end counts");
-        assert_eq!(ended.end(), Some(End::SignOut));
-
-        assert!(
-            !session().touch(secs(10), &LIFETIMES),
-            "a deadline that nobody settled is a deadline all the same"
-        );
-    }
-
-    #[test]
-    fn every_end_survives_its_code() {
-        for end in End::ALL {
-            let session = session();
-            session.finish(end);
-            assert_eq!(session.state(secs(1), &LIFETIMES), State::Ended(end));
-            assert_eq!(session.last_used_at(), secs(0));
-        }
-    }
-
-    #[test]
-    fn other_claims_share_the_life_of_the_session() {
-        let former = session();
-        let between = former.with_identity(&identity(&["dev"]));
-        let current = between.with_identity(&identity(&["dev", "night"]));
-        let groups =
-            |session: &Session| session.identity().claim(GROUPS).map(|claim| claim.header_form().to_owned());
-        assert_eq!(groups(&former).as_deref(), Some("ops"));
-        assert_eq!(groups(&current).as_deref(), Some("dev,night"));
-        assert_eq!((current.id(), current.digest()), (former.id(), former.digest()));
-        assert_eq!((current.entry(), current.scope()), (EntryId(3), ScopeId(4)));
-        assert_eq!(current.user_agent(), "curl/8.5.0");
-
-        assert!(former.touch(secs(5), &LIFETIMES), "an exchange that began before the change");
-        assert_eq!(current.last_used_at(), secs(5));
-        current.finish(End::Revoked);
-        assert_eq!((former.end(), between.end()), (Some(End::Revoked), Some(End::Revoked)));
-    }
 
     #[test]
     fn what_it_was_opened_with_can_be_read_and_is_bounded() {
@@ -618,30 +553,10 @@ mod tests {
         assert_eq!((session.sign_in(), session.client_address()), ("local", "192.0.2.7"));
         assert_eq!(format!("{session:?}"), "Session(CQkJCQkJCQkJCQkJCQkJCQ)");
 
-        let long = opened_with(LIFETIMES, &"é".repeat(150));
+        let long = opened_with(CLOCKS, &"é".repeat(150));
         assert_eq!(long.user_agent(), "é".repeat(100));
-        let odd = opened_with(LIFETIMES, &format!("x{}", "é".repeat(150)));
+        let odd = opened_with(CLOCKS, &format!("x{}", "é".repeat(150)));
         assert_eq!(odd.user_agent().len(), 199, "cut between characters");
-    }
-
-    #[test]
-    fn an_end_wins_against_touches_from_other_threads() {
-        for round in 0..200 {
-            let session = opened_with(FOREVER, "");
-            // So short an idle timeout that every touch writes.
-            let hasty = Lifetimes { idle_timeout: Duration::from_millis(19), ..FOREVER };
-            std::thread::scope(|scope| {
-                for _ in 0..2 {
-                    scope.spawn(|| {
-                        for ms in 1..500 {
-                            session.touch(Timestamp::from_millis(ms), &hasty);
-                        }
-                    });
-                }
-                assert!(session.finish(End::SignOut), "round {round}");
-            });
-            assert_eq!(session.end(), Some(End::SignOut), "round {round}");
-        }
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl TokenDigest {
         Self(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
+    /// The digest of these bytes, which [`TokenDigest::as_bytes`] gave.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Its bytes: evenly spread, so that a table may take them as they are.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -102,6 +107,25 @@ impl KeyRing {
     /// One spelling per token: other lengths, padding, other alphabets and stray last bits are refused. Every key is
     /// tried, in constant time. Costs a `SipHash` per key and, for a good tag, one SHA-256; allocates nothing.
     pub fn digest(&self, presented: &[u8]) -> Option<TokenDigest> {
+        let (random, _) = self.verify(presented)?;
+        Some(TokenDigest::of(&random))
+    }
+
+    /// The token that follows a presented one of a session's `generation`, and its digest. Every process with the key that
+    /// made the presented one derives the same, so that answers that run side by side offer one successor. `None`: the
+    /// value is not a token that one of the keys made.
+    pub fn successor(&self, presented: &[u8], generation: u32) -> Option<(SessionToken, TokenDigest)> {
+        let (random, key) = self.verify(presented)?;
+        let key = derive(&self.keys[key], "session successor");
+        let mut message = Zeroizing::new([0; RANDOM_BYTES + size_of::<u32>()]);
+        message[..RANDOM_BYTES].copy_from_slice(&*random);
+        message[RANDOM_BYTES..].copy_from_slice(&generation.to_le_bytes());
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()), &*message);
+        Some(self.issue(derived.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")))
+    }
+
+    /// The random part of a token, and which key made its tag.
+    fn verify(&self, presented: &[u8]) -> Option<(Zeroizing<[u8; RANDOM_BYTES]>, usize)> {
         if presented.len() != TOKEN_CHARS {
             return None;
         }
@@ -110,8 +134,9 @@ impl KeyRing {
         let (random, tag) = token[..decoded].split_first_chunk::<RANDOM_BYTES>()?;
         let matches = |key: &TagKey| verify_slices_are_equal(&key.tag(random), tag).is_ok();
         // No early exit: how long this takes does not tell which key fits.
-        let good = self.tags.iter().fold(false, |good, key| good | matches(key));
-        good.then(|| TokenDigest::of(random))
+        let tried = self.tags.iter().enumerate();
+        let key = tried.fold(None, |found, (at, key)| if matches(key) { Some(at) } else { found })?;
+        Some((Zeroizing::new(*random), key))
     }
 
     /// Keys for another use, one per key of the ring and newest first; `label` names the use.
@@ -200,6 +225,26 @@ mod tests {
             assert_eq!(ring(&[1]).digest(bad.as_bytes()), None, "{bad}");
         }
         assert!(good.contains('-'), "the replacement above replaced something");
+    }
+
+    #[test]
+    fn a_successor_is_the_same_wherever_the_key_is_and_for_nobody_else() {
+        let old = cookie(&[1], [5; 32]);
+        let follow = |keys: &[u8], generation| {
+            let (token, digest) = ring(keys).successor(old.as_bytes(), generation)?;
+            Some((token.encode().expose().clone(), digest))
+        };
+        let (token, digest) = follow(&[1], 0).expect("its key is in the ring");
+        assert_eq!(ring(&[1]).digest(token.as_bytes()), Some(digest));
+        let (rotated, same) = follow(&[2, 1], 0).expect("its key is in the ring");
+        assert_eq!(same, digest, "a new key changes the tag, not the session's secret");
+        assert_eq!(ring(&[2]).digest(rotated.as_bytes()), Some(digest), "the newest key makes the tag");
+        assert_eq!(follow(&[2], 0), None);
+        assert_ne!(follow(&[1], 1).expect("its key is in the ring").1, digest);
+        let other =
+            ring(&[1]).successor(cookie(&[1], [6; 32]).as_bytes(), 0).expect("its key is in the ring");
+        assert_ne!(other.1, digest);
+        assert!(ring(&[1]).successor(b"junk", 0).is_none());
     }
 
     #[test]
