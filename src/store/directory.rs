@@ -1,6 +1,7 @@
 //! The sessions in the order of their ids and of their subjects, for whatever is not a request's look-up.
 //!
-//! Two ordered sets of eight bytes and a share of a node an entry. Ordered rather than hashed, for two reasons: a page
+//! Two ordered sets of eight bytes and a share of a node an entry. Anonymous sessions, which have no subject, stand in the
+//! first alone. Ordered rather than hashed, for two reasons: a page
 //! of a listing goes on behind an id although sessions come and go meanwhile, and a subject with very many sessions
 //! costs no more per session than any other.
 
@@ -15,12 +16,18 @@ use std::ops::Bound;
 pub(super) struct Directory {
     by_id: BTreeSet<ById>,
     by_subject: BTreeSet<BySubject>,
+    anonymous: usize,
 }
 
 impl Directory {
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.by_id.len()
+    /// How many subjects' sessions there are.
+    pub(super) fn signed_in(&self) -> usize {
+        self.by_id.len() - self.anonymous
+    }
+
+    /// How many anonymous ones there are.
+    pub(super) fn anonymous(&self) -> usize {
+        self.anonymous
     }
 
     /// The one of that id.
@@ -30,14 +37,53 @@ impl Directory {
 
     /// Puts one in whose id is not there.
     pub(super) fn insert(&mut self, session: Session) {
-        self.by_id.insert(ById(session.clone()));
-        self.by_subject.insert(BySubject(session));
+        if session.is_anonymous() {
+            self.anonymous += 1;
+        } else {
+            self.by_subject.insert(BySubject(session.clone()));
+        }
+        self.by_id.insert(ById(session));
+    }
+
+    /// Puts another allocation of a session that is there in its place.
+    pub(super) fn replace(&mut self, session: Session) {
+        if !session.is_anonymous() {
+            self.by_subject.replace(BySubject(session.clone()));
+        }
+        self.by_id.replace(ById(session));
     }
 
     /// Takes it out.
     pub(super) fn remove(&mut self, session: &Session) {
-        self.by_id.remove(&session.id());
-        self.by_subject.remove(&(session.identity().subject(), session.id()) as &dyn Place);
+        if !self.by_id.remove(&session.id()) {
+            return;
+        }
+        if session.is_anonymous() {
+            self.anonymous -= 1;
+        } else {
+            self.by_subject.remove(&(session.identity().subject(), session.id()) as &dyn Place);
+        }
+    }
+
+    /// Takes all of these in at once; there was none before. Where two have one id, the latter stays.
+    pub(super) fn fill(&mut self, sessions: &[Session]) {
+        // A set is built from an iterator in order many times faster than one by one.
+        self.by_id = sessions.iter().cloned().map(ById).collect();
+        self.anonymous = self.by_id.iter().filter(|held| held.0.is_anonymous()).count();
+        let of_subjects = self.by_id.iter().filter(|held| !held.0.is_anonymous());
+        // Sorted beforehand by the beginning of the name, which lies in the row: to look into the sessions at each
+        // comparison would take most of the start of a process with very many.
+        let beginning = |session: &Session| {
+            let mut bytes = [0; 16];
+            let name = session.identity().subject().as_bytes();
+            let len = name.len().min(16);
+            bytes[..len].copy_from_slice(&name[..len]);
+            u128::from_be_bytes(bytes)
+        };
+        let mut rows: Vec<(u128, BySubject)> =
+            of_subjects.map(|held| (beginning(&held.0), BySubject(held.0.clone()))).collect();
+        rows.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| one.1.cmp(&other.1)));
+        self.by_subject = rows.into_iter().map(|(_, session)| session).collect();
     }
 
     /// Sessions in the order of their ids, behind `after`; of one subject, or all.

@@ -1,4 +1,8 @@
 //! Where sessions live.
 
 mod directory;
+pub mod journal;
+#[cfg(test)]
+pub(crate) mod model;
+pub mod sqlite;
 pub mod table;
