@@ -64,9 +64,21 @@ impl FormTokens {
 
     /// Whether `token` was issued to this browser, for this purpose, less than [`VALID_FOR`] ago.
     pub fn check(&self, token: &str, browser: &BrowserSecret, purpose: &str, now: Timestamp) -> bool {
+        self.check_within(VALID_FOR, token, browser, purpose, now)
+    }
+
+    /// The same for a token that counts for a shorter while.
+    pub fn check_within(
+        &self,
+        valid_for: Duration,
+        token: &str,
+        browser: &BrowserSecret,
+        purpose: &str,
+        now: Timestamp,
+    ) -> bool {
         let Some((issued_at, tag)) = Self::split::<8>(token.as_bytes()) else { return false };
         let age = now.since(Timestamp::from_millis(u64::from_be_bytes(issued_at)));
-        self.verifies(&[b"form", &issued_at, browser.0.expose(), purpose.as_bytes()], &tag) && age < VALID_FOR
+        self.verifies(&[b"form", &issued_at, browser.0.expose(), purpose.as_bytes()], &tag) && age < valid_for
     }
 
     /// Tags with the newest key. Without any the tag is empty, and nothing verifies.
@@ -128,6 +140,21 @@ mod tests {
             (&other, "login", NOON, false),
         ] {
             assert_eq!(forms.check(&token, browser, purpose, now), good, "{purpose} {now}");
+        }
+    }
+
+    #[test]
+    fn a_token_may_count_for_a_shorter_while() {
+        let forms = forms(&[1]);
+        let (browser, _) = forms.new_browser().expect("random bytes");
+        let token = forms.issue(&browser, "proof", NOON);
+        let short = Duration::from_mins(5);
+        for (now, good) in [
+            (NOON, true),
+            (NOON.plus(short).minus(Duration::from_millis(1)), true),
+            (NOON.plus(short), false),
+        ] {
+            assert_eq!(forms.check_within(short, &token, &browser, "proof", now), good, "{now}");
         }
     }
 

@@ -8,7 +8,9 @@ use crate::domain::secret::Secret;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use siphasher::sip::SipHasher24;
 use std::fmt;
+use std::hash::Hasher;
 use std::str::FromStr;
 
 /// Longer passwords are not looked at.
@@ -114,6 +116,20 @@ impl Hash {
             Cost::Argon2id { .. } => Kind::Argon2id { cost, salt: [0; 16].into(), output: [].into() },
             Cost::Bcrypt(cost) => Kind::Bcrypt { cost, salt: [0; 16], text: "".into() },
         })
+    }
+
+    /// A fingerprint, never 0: another password has another one, for salts are random. A session remembers it, so that it
+    /// can be told later whether the password is still the one by which somebody signed in.
+    pub fn stamp(&self) -> u64 {
+        let mut hasher = SipHasher24::new();
+        match &self.0 {
+            Kind::Argon2id { salt, output, .. } => {
+                hasher.write(salt);
+                hasher.write(output);
+            }
+            Kind::Bcrypt { text, .. } => hasher.write(text.as_bytes()),
+        }
+        hasher.finish().max(1)
     }
 
     /// What checking takes.
@@ -286,6 +302,16 @@ mod tests {
         ] {
             assert_eq!(Hash::parse(text), Err(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_stamp_tells_passwords_apart_and_is_the_same_tomorrow() {
+        let stamp = |text: &str| Hash::parse(text).expect("a whole hash").stamp();
+        assert_eq!((stamp(ARGON2ID), stamp(BCRYPT)), (stamp(ARGON2ID), stamp(BCRYPT)));
+        let fresh = || stamp(&Hash::of(&password("pass")).expect("the generator works"));
+        let all = [stamp(ARGON2ID), stamp(BCRYPT), fresh(), fresh()];
+        assert!(all.iter().collect::<std::collections::BTreeSet<_>>().len() == all.len(), "{all:?}");
+        assert!(!all.contains(&0));
     }
 
     #[test]

@@ -298,7 +298,8 @@ fn instant(value: &Value) -> Option<Timestamp> {
     value.as_f64().map(|secs| Timestamp::from_millis((secs * 1000.0) as u64))
 }
 
-fn plain(value: &Value) -> Option<ClaimValue> {
+/// A claim of one value or a list of such; nested ones, null and numbers that lose digits are none.
+pub(super) fn plain(value: &Value) -> Option<ClaimValue> {
     match value {
         Value::String(text) => Some(ClaimValue::Text(text.clone())),
         Value::Bool(value) => Some(ClaimValue::Bool(*value)),

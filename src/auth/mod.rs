@@ -11,11 +11,15 @@ mod json;
 pub mod jwks;
 pub mod jwt;
 pub mod password;
+pub mod proof;
 pub mod session_token;
 pub mod throttle;
+pub mod upstream_claim;
+pub mod upstream_way;
 pub mod users;
 
 use crate::domain::access::EntryId;
+use crate::domain::route::PathPattern;
 use crate::domain::secret::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,10 +31,41 @@ pub struct SignInSettings {
     pub name: String,
     /// The fingerprint of its name and definition.
     pub id: EntryId,
-    /// The name space of its subjects: for a user file, the entry's name.
+    /// The name space of its subjects: for a user file and for an upstream, the entry's name.
     pub source: String,
-    /// The file with the users and their password hashes: YAML, or htpasswd lines.
-    pub users: PathBuf,
+    /// How it proves who somebody is.
+    pub kind: SignInKind,
+}
+
+/// What an entry of `sign_in` asks.
+#[derive(Clone, Debug)]
+pub enum SignInKind {
+    /// A form of ours, against a user file.
+    Password {
+        /// The file with the users and their password hashes: YAML, or htpasswd lines.
+        users: PathBuf,
+    },
+    /// An upstream's own form: its answer names who signed in.
+    Upstream(UpstreamSignIn),
+}
+
+/// A sign-in by an upstream's answers.
+#[derive(Clone, Debug)]
+pub struct UpstreamSignIn {
+    /// Its name in `upstreams`.
+    pub upstream: String,
+    /// Where its answers count.
+    pub paths: Vec<PathPattern>,
+    /// Groups that it may put somebody in; others are dropped.
+    pub groups: Vec<String>,
+}
+
+impl UpstreamSignIn {
+    /// Where visitors are sent for the form: the first path that stands for itself alone, else the first of all.
+    pub fn form_path(&self) -> &str {
+        let exact = self.paths.iter().find(|path| matches!(path, PathPattern::Exact(_)));
+        exact.or(self.paths.first()).map_or("/", PathPattern::path)
+    }
 }
 
 /// One entry of `tokens` with a `jwt`.

@@ -9,6 +9,7 @@ use crate::auth::SignInSettings;
 use crate::auth::device::DeviceCookies;
 use crate::auth::hash::Hash;
 use crate::auth::hashing::{Hasher, Lane, Turn};
+use crate::auth::proof::Proofs;
 use crate::auth::throttle::{Attempt, Network, Throttle};
 use crate::auth::users::{Change, User, Users, UsersProblem, is_plausible};
 use crate::domain::secret::Secret;
@@ -23,6 +24,8 @@ pub struct PasswordDesk {
     pub hasher: Hasher,
     /// Who must wait.
     pub throttle: Throttle,
+    /// Who had the right password and is to make room.
+    pub proofs: Proofs,
 }
 
 impl PasswordDesk {
@@ -30,9 +33,10 @@ impl PasswordDesk {
     ///
     /// # Errors
     ///
-    /// The operating system gave no thread.
+    /// The operating system gave no thread or no random bytes.
     pub fn open() -> std::io::Result<Self> {
-        Ok(Self { hasher: Hasher::start()?, throttle: Throttle::new() })
+        let proofs = Proofs::new().map_err(std::io::Error::other)?;
+        Ok(Self { hasher: Hasher::start()?, throttle: Throttle::new(), proofs })
     }
 }
 
@@ -70,7 +74,7 @@ impl Refused {
 }
 
 impl PasswordWay {
-    /// A way over users that were read from `settings.users`.
+    /// A way over users that were read from the file that `settings` names.
     pub fn new(
         settings: SignInSettings,
         users: Users,
@@ -83,6 +87,11 @@ impl PasswordWay {
     /// Its name, fingerprint and source.
     pub fn settings(&self) -> &SignInSettings {
         &self.settings
+    }
+
+    /// Proofs that a password was right, of all ways.
+    pub fn proofs(&self) -> &Proofs {
+        &self.desk.proofs
     }
 
     /// The users of now.
@@ -178,6 +187,7 @@ pub fn hash(password: &Secret<String>) -> Result<String, getrandom::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::SignInKind;
     use crate::auth::users::ChangeKind;
     use crate::domain::access::EntryId;
     use crate::domain::identity::Identity;
@@ -194,7 +204,7 @@ mod tests {
 
     /// Nobody computes until the test says so.
     fn unserved() -> PasswordWay {
-        let desk = PasswordDesk { hasher: Hasher::idle(), throttle: Throttle::new() };
+        let desk = PasswordDesk { hasher: Hasher::idle(), ..PasswordDesk::open().expect("a thread starts") };
         way_at(&format!("alice: {{ password: '{ARGON}' }}"), desk)
     }
 
@@ -207,7 +217,7 @@ mod tests {
             name: "local".into(),
             id: EntryId(1),
             source: "local".into(),
-            users: "users".into(),
+            kind: SignInKind::Password { users: "users".into() },
         };
         let users = Users::parse(users, "local").expect("a good file");
         let desk = Arc::new(desk);

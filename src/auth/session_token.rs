@@ -40,7 +40,7 @@ impl SessionTokens {
         let digest = self.ring.digest(cookie_value).ok_or(Cause::Malformed)?;
         let session = table.find(&digest, now).map_err(|not_live| match not_live {
             NotLive::Unknown => Cause::Unknown,
-            NotLive::Ended(end) => Cause::Ended(end),
+            NotLive::Ended(end, _) => Cause::Ended(end),
         })?;
         if session.scope() == scope { Ok(session) } else { Err(Cause::OtherScope) }
     }
@@ -52,11 +52,22 @@ mod tests {
     use crate::domain::access::EntryId;
     use crate::domain::identity::{Claims, Identity};
     use crate::domain::secret::Secret;
-    use crate::domain::session::{End, Lifetimes, Opening, SessionId};
+    use crate::domain::session::{Clocks, End, Kind, Lifetimes, Opening, SessionId};
+    use crate::store::table::Limits;
     use std::time::Duration;
 
     const LIFETIMES: Lifetimes =
         Lifetimes { idle_timeout: Duration::from_secs(10), absolute_lifetime: Duration::from_secs(30) };
+
+    fn table() -> Table {
+        let clocks = Clocks {
+            signed_in: LIFETIMES,
+            remembered: LIFETIMES,
+            anonymous: LIFETIMES,
+            renew_after: LIFETIMES.absolute_lifetime,
+        };
+        Table::new(Limits { capacity: 10, anonymous_capacity: 0, per_subject: None }, clocks, None)
+    }
 
     fn tokens(key: u8) -> SessionTokens {
         SessionTokens::new(KeyRing::new(vec![Secret::new([key; 32])]).expect("one key"))
@@ -64,15 +75,17 @@ mod tests {
 
     #[test]
     fn a_cookie_opens_a_live_session_on_its_own_scope_and_nothing_else_does() {
-        let (ours, table) = (tokens(1), Table::new(10, LIFETIMES));
+        let (ours, table) = (tokens(1), table());
         let (token, digest) = ours.ring().issue([5; 32]);
         let cookie = token.encode().expose().clone();
         let opening = Opening {
             digest,
             id: SessionId::from_bytes([1; 16]),
-            identity: &Identity::new("alice", "local", &Claims::new()).expect("a plain identity packs"),
+            kind: Kind::SignedIn,
+            identity: Some(&Identity::new("alice", "local", &Claims::new()).expect("a plain identity packs")),
             entry: EntryId(1),
             scope: ScopeId(1),
+            stamp: 0,
             sign_in: "local",
             client_address: "",
             user_agent: "",
@@ -87,7 +100,7 @@ mod tests {
         };
 
         assert_eq!(look_up(&ours, &cookie, 1, 0), Err(Cause::Unknown), "not opened yet");
-        table.open(Session::open(opening), Timestamp::from_secs(0)).expect("there is room");
+        table.open(Session::open(opening), &[], Timestamp::from_secs(0)).expect("there is room");
         assert_eq!(look_up(&ours, &cookie, 1, 9), Ok(opening.id.to_string()));
         assert_eq!(look_up(&ours, &cookie, 2, 9), Err(Cause::OtherScope));
         assert_eq!(look_up(&tokens(2), &cookie, 1, 9), Err(Cause::Malformed), "a key that is not ours");

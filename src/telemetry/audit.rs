@@ -13,10 +13,18 @@ pub enum AuditEvent {
     SignIn,
     /// A sign-in was tried and refused.
     SignInFailed,
+    /// An upstream said who signs in or out, and it does not count; `reason` says why.
+    UpstreamIgnored,
     /// A visitor ended a session of theirs.
     SignOut,
     /// A session ended otherwise; `reason` says by what.
     SessionEnded,
+    /// A session token came after a younger one had taken its place.
+    TokenRefused,
+    /// An upstream's patch of session data was refused, and the visitor got 502; `reason` says why.
+    PatchRefused,
+    /// An upstream's patch of session data was dropped, and the page went on; `reason` says why.
+    PatchDropped,
     /// A call to the admin address was refused.
     AdminRefused,
     /// The process serves.
@@ -31,8 +39,14 @@ pub enum AuditEvent {
     FileReloaded,
     /// The session table was full and refused a sign-in.
     TableFull,
+    /// A subject had as many sessions as it may, and a sign-in was refused or put off.
+    SubjectFull,
     /// The wall clock was stepped.
     ClockStepped,
+    /// The session store cannot be written; `detail` says why.
+    StoreDown,
+    /// The session store can be written again.
+    StoreUp,
 }
 
 impl AuditEvent {
@@ -41,8 +55,12 @@ impl AuditEvent {
         match self {
             Self::SignIn => "sign_in",
             Self::SignInFailed => "sign_in_failed",
+            Self::UpstreamIgnored => "upstream_ignored",
             Self::SignOut => "sign_out",
             Self::SessionEnded => "session_ended",
+            Self::TokenRefused => "token_refused",
+            Self::PatchRefused => "patch_refused",
+            Self::PatchDropped => "patch_dropped",
             Self::AdminRefused => "admin_refused",
             Self::Started => "started",
             Self::Stopped => "stopped",
@@ -50,7 +68,10 @@ impl AuditEvent {
             Self::ConfigRejected => "config_rejected",
             Self::FileReloaded => "file_reloaded",
             Self::TableFull => "table_full",
+            Self::SubjectFull => "subject_full",
             Self::ClockStepped => "clock_stepped",
+            Self::StoreDown => "store_down",
+            Self::StoreUp => "store_up",
         }
     }
 }

@@ -36,9 +36,11 @@ pub enum Outcome {
     Refused,
     /// 503: we could not say.
     Unavailable,
+    /// Passed with an identity, and was cut: its session ended, or a newer configuration refuses it.
+    Cut,
 }
 
-const OUTCOMES: [(Outcome, &str); 9] = [
+const OUTCOMES: [(Outcome, &str); 10] = [
     (Outcome::Public, "public"),
     (Outcome::Admitted, "admitted"),
     (Outcome::Anonymous, "anonymous"),
@@ -48,6 +50,7 @@ const OUTCOMES: [(Outcome, &str); 9] = [
     (Outcome::Forbidden, "forbidden"),
     (Outcome::Refused, "refused"),
     (Outcome::Unavailable, "unavailable"),
+    (Outcome::Cut, "cut"),
 ];
 
 impl Outcome {
@@ -82,6 +85,7 @@ pub struct Metrics {
     sessions_ended: IntCounterVec,
     /// Sign-ins that a full table refused.
     pub sessions_refused: IntCounter,
+    session_patches: IntCounterVec,
     sign_in_failures: IntCounterVec,
     decisions: IntCounterVec,
     /// Names of the routes whose series exist.
@@ -92,6 +96,7 @@ pub struct Metrics {
     pub upstream_seconds: Histogram,
     exchanges: [IntCounter; STATUS_CLASSES.len()],
     refused_heads: IntCounterVec,
+    exchanges_cut: IntCounterVec,
     /// Exchanges between their head and their end.
     pub exchanges_in_flight: IntGauge,
     /// Open downstream connections.
@@ -102,6 +107,10 @@ pub struct Metrics {
     pub(super) log_lines_dropped: IntCounterVec,
     /// Passwords that wait to be hashed.
     pub password_queue: IntGauge,
+    /// 1 while the session store can be written, or where memory is all there is.
+    pub store_up: IntGauge,
+    /// Changes that are in force and not durable yet; set before [`Metrics::render`].
+    pub store_backlog: IntGauge,
 }
 
 const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -134,6 +143,12 @@ impl Metrics {
             ),
             sessions_ended: counters(&r, "sessions_ended_total", "Sessions ended, by what", "reason"),
             sessions_refused: counter(&r, "sessions_refused_total", "Sign-ins refused by a full table"),
+            session_patches: counters(
+                &r,
+                "session_patches_total",
+                "Patches of session data: stored, opened (with a session for it), or why not",
+                "result",
+            ),
             sign_in_failures: counters(&r, "sign_in_failures_total", "Refused sign-ins, by why", "reason"),
             decisions: several(
                 &r,
@@ -161,6 +176,12 @@ impl Metrics {
                 "Requests refused while their head was read, by why",
                 "reason",
             ),
+            exchanges_cut: counters(
+                &r,
+                "exchanges_cut_total",
+                "Exchanges cut because their session ended or a reload refused them, by why",
+                "reason",
+            ),
             exchanges_in_flight: gauge(
                 &r,
                 "exchanges_in_flight",
@@ -180,8 +201,19 @@ impl Metrics {
             ),
             log_lines_dropped: counters(&r, "log_lines_dropped_total", "Log lines lost, by log", "log"),
             password_queue: gauge(&r, "password_queue", "Passwords that wait to be hashed"),
+            store_up: gauge(
+                &r,
+                "store_up",
+                "1: the session store can be written, or sessions live in memory alone",
+            ),
+            store_backlog: gauge(
+                &r,
+                "store_backlog",
+                "Changes of sessions that are in force and not durable yet",
+            ),
             registry: r,
         };
+        metrics.store_up.set(1);
         // Series that alarms watch exist before their first event.
         for end in [End::SignOut, End::Idle, End::Lifetime, End::Revoked, End::Credential, End::Superseded] {
             metrics.sessions_ended.with_label_values(&[end.as_str()]);
@@ -199,6 +231,11 @@ impl Metrics {
         self.sessions_ended.with_label_values(&[end.as_str()]).inc_by(count);
     }
 
+    /// Counts a patch of session data; `result` is a word of this code.
+    pub fn session_patch(&self, result: &'static str) {
+        self.session_patches.with_label_values(&[result]).inc();
+    }
+
     /// Counts a refused sign-in.
     pub fn sign_in_failed(&self, reason: &'static str) {
         self.sign_in_failures.with_label_values(&[reason]).inc();
@@ -213,6 +250,11 @@ impl Metrics {
     pub fn exchange_done(&self, status: Option<u16>) {
         let class = usize::from(status.unwrap_or(0) / 100);
         self.exchanges[class.min(STATUS_CLASSES.len() - 1)].inc();
+    }
+
+    /// Counts an exchange that was cut: by what its session ended, or why a newer configuration refuses it.
+    pub fn exchange_cut(&self, reason: &'static str) {
+        self.exchanges_cut.with_label_values(&[reason]).inc();
     }
 
     /// Resolves the counters of a configuration's routes, in file order, and forgets those of routes that are gone.
