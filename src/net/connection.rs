@@ -6,7 +6,10 @@
 
 use crate::domain::chunked::ChunkRejection;
 use crate::domain::head::HeadRejection;
+use crate::domain::session::Session;
 use crate::net::Timeouts;
+use crate::net::parting::Parting;
+use crate::net::streams::{Cut, Standing, Streams};
 use crate::net::wire::{HeadEnd, Wire};
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -17,9 +20,10 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::server::ShutdownWatch;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Waker};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// How long one side of a WebSocket may be silent. Many only listen, so that the clocks of bodies and answers do not fit;
@@ -27,7 +31,6 @@ use std::time::Duration;
 pub const TUNNEL_PAUSE_MAX: Duration = Duration::from_hours(1);
 
 /// What a connection and the filters of its exchanges know of each other.
-#[derive(Debug)]
 pub struct Link {
     listener: usize,
     peer: Option<SocketAddr>,
@@ -37,12 +40,29 @@ pub struct Link {
     tunnel: AtomicBool,
     reader: Mutex<Option<Waker>>,
     refused_body: Mutex<Option<ChunkRejection>>,
+    streams: Arc<Streams>,
+    /// Where in `streams`.
+    place: usize,
+    /// Bytes of the running exchange's body or tunnel that came from the visitor. One thread counts: no atomic addition.
+    heard: AtomicU64,
+    cut: OnceLock<Cut>,
+    /// Whoever serves the connection; a cut wakes it.
+    server: Mutex<Option<Waker>>,
+    parting: Mutex<Option<Parting>>,
+    last_answer: Mutex<Vec<u8>>,
 }
 
 impl Link {
     /// A fresh connection of the listener with this number; a Unix socket has no peer address.
-    pub fn new(listener: usize, peer: Option<SocketAddr>) -> Self {
+    pub fn new(listener: usize, peer: Option<SocketAddr>, streams: Arc<Streams>) -> Self {
         Self {
+            place: streams.join(),
+            streams,
+            heard: AtomicU64::new(0),
+            cut: OnceLock::new(),
+            server: Mutex::new(None),
+            parting: Mutex::new(None),
+            last_answer: Mutex::default(),
             listener,
             peer,
             shown: HeaderValue::from_str(&address_of(peer).to_string()).expect("an address is visible ASCII"),
@@ -113,10 +133,103 @@ impl Link {
         *self.refused_body.lock()
     }
 
+    /// The running exchange passes by right of this session, and is cut when that ends; `counts_activity`: what the visitor
+    /// sends meanwhile counts as use.
+    pub fn tie(self: &Arc<Self>, session: Session, counts_activity: bool) {
+        self.streams.tie(self.place, self, session, counts_activity);
+    }
+
+    /// The running exchange is not cut any more: it is about to end, and its answer tells how the session did.
+    pub fn untie(&self) {
+        self.streams.untie(self.place);
+    }
+
+    /// Each configuration newer than that of this number decides again whether the running exchange may go on.
+    pub fn decide_again(&self, generation: u64, standing: Standing) {
+        self.streams.decide_again(self.place, generation, standing);
+    }
+
+    /// Cuts the running exchange.
+    pub(crate) fn cut(&self, cut: Cut) {
+        if self.cut.set(cut).is_ok()
+            && let Some(server) = &*self.server.lock()
+        {
+            server.wake_by_ref();
+        }
+    }
+
+    /// Why the running exchange was cut, if it was.
+    pub fn cut_by(&self) -> Option<Cut> {
+        self.cut.get().copied()
+    }
+
+    /// The answer to a request that was cut before it had one: all of it, as bytes.
+    pub fn leave_answer(&self, answer: Vec<u8>) {
+        *self.last_answer.lock() = answer;
+    }
+
+    /// Bytes from the visitor have reached the exchange.
+    pub(crate) fn hear(&self, bytes: usize) {
+        let heard = self.heard.load(Ordering::Relaxed);
+        self.heard.store(heard.wrapping_add(bytes as u64), Ordering::Relaxed);
+    }
+
+    /// How many bytes of the running exchange's body or tunnel have come from the visitor.
+    pub fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// What is left of the connection after its exchange was cut.
+    pub(crate) fn hand_back(&self, parting: Parting) {
+        *self.parting.lock() = Some(parting);
+    }
+
+    /// Runs the exchange to its end; nothing comes of one that is cut. `known`: whom a cut would wake.
+    async fn run<T>(
+        &self,
+        mut exchange: Pin<&mut (dyn Future<Output = Option<T>> + Send)>,
+        known: &mut Option<Waker>,
+    ) -> Option<T> {
+        let _tied = Untie(self);
+        std::future::poll_fn(|cx| {
+            if !known.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                *self.server.lock() = Some(cx.waker().clone());
+                *known = Some(cx.waker().clone());
+            }
+            if self.cut_by().is_some() { Poll::Ready(None) } else { exchange.as_mut().poll(cx) }
+        })
+        .await
+    }
+
     /// The form in which pingora carries the link to the filters.
     pub(crate) fn digest(self: &Arc<Self>) -> Arc<ProxyDigest> {
         let response = ResponseHeader::build(200, Some(0)).expect("200 is a status");
         Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(self.clone()))))
+    }
+}
+
+/// Its last holder is gone: so is the connection.
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.streams.leave(self.place);
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("listener", &self.listener)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// While it lives, exchanges may be tied; a tie holds the link.
+struct Untie<'a>(&'a Link);
+
+impl Drop for Untie<'_> {
+    fn drop(&mut self) {
+        self.0.untie();
     }
 }
 
@@ -159,10 +272,12 @@ pub async fn serve<A: HttpServerApp + Send + Sync>(
     tokio::pin!(stopped);
     let link = wire.link().clone();
     let mut wait = timeouts.head;
+    let mut known = None;
     loop {
         let refusal = match wire.read_head(wait, timeouts.head, stopped.as_mut()).await {
             Ok((head, framing)) => {
                 link.taken.store(false, Ordering::Relaxed);
+                link.heard.store(0, Ordering::Relaxed);
                 let mut exchange = ServerSession::new_http1(wire);
                 exchange.set_keepalive(framing.keep_alive.then_some(timeouts.keep_alive.as_secs()));
                 exchange.set_read_timeout(Some(if framing.upgrade {
@@ -172,7 +287,16 @@ pub async fn serve<A: HttpServerApp + Send + Sync>(
                 }));
                 exchange.set_write_timeout(Some(timeouts.body));
                 exchange.set_pipelined_prefix(head);
-                let reusable = app.process_new_http(exchange, stop).await;
+                let mut exchange = app.process_new_http(exchange, stop);
+                let reusable = link.run(exchange.as_mut(), &mut known).await;
+                // A cut exchange gives the connection back as it is dropped.
+                drop(exchange);
+                let parting = link.parting.lock().take();
+                if let Some(parting) = parting {
+                    let answer = std::mem::take(&mut *link.last_answer.lock());
+                    parting.close(&answer).await;
+                    return;
+                }
                 if !link.taken.load(Ordering::Relaxed) {
                     refused.refused(&link, Refusal::Parser);
                 }

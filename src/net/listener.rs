@@ -5,7 +5,9 @@
 
 use crate::net::Address;
 use crate::net::connection::Link;
-use crate::net::wire::{Transport, Wire};
+use crate::net::streams::Streams;
+use crate::net::transport::Transport;
+use crate::net::wire::Wire;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -83,6 +85,7 @@ impl Bound {
         self,
         number: usize,
         slots: Arc<Semaphore>,
+        streams: Arc<Streams>,
         serve: impl Fn(Box<Wire>, OwnedSemaphorePermit),
     ) -> io::Result<()> {
         enum Socket {
@@ -103,8 +106,9 @@ impl Bound {
                     listener.accept().await.map(|(stream, _)| (Transport::Unix(stream), None))
                 }
             };
-            let wire =
-                accepted.and_then(|(stream, peer)| Wire::new(stream, Arc::new(Link::new(number, peer))));
+            let wire = accepted.and_then(|(stream, peer)| {
+                Wire::new(stream, Arc::new(Link::new(number, peer, streams.clone())))
+            });
             match wire {
                 Ok(wire) => serve(Box::new(wire), slot),
                 Err(error) => {

@@ -2,6 +2,10 @@
 
 pub mod connection;
 pub mod listener;
+mod outgoing;
+mod parting;
+pub mod streams;
+mod transport;
 pub mod wire;
 
 use std::net::SocketAddr;

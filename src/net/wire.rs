@@ -11,6 +11,9 @@
 use crate::domain::chunked::ChunkScanner;
 use crate::domain::head::{self, Body, Framing, HeadRejection};
 use crate::net::connection::Link;
+use crate::net::outgoing::Outgoing;
+use crate::net::parting::Parting;
+use crate::net::transport::Transport;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -25,7 +28,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
 
 /// How much is read at once; also the first size of a head's buffer.
@@ -35,14 +37,8 @@ const GATHER_BYTES: usize = 4096;
 /// How much is read ahead of a request that is still being answered.
 const AHEAD_BYTES_MAX: usize = head::HEAD_BYTES_MAX;
 
-/// The socket below.
-#[derive(Debug)]
-pub enum Transport {
-    /// TCP, without TLS.
-    Tcp(TcpStream),
-    /// A Unix socket.
-    Unix(UnixStream),
-}
+/// Why there is a transport.
+const TRANSPORT: &str = "only dropping the wire takes it away";
 
 /// What [`Wire::read_head`] may come to.
 #[derive(Debug)]
@@ -73,7 +69,8 @@ enum Phase {
 
 /// A connection that yields one request at a time.
 pub struct Wire {
-    transport: Transport,
+    /// There until the wire is dropped.
+    transport: Option<Transport>,
     link: Arc<Link>,
     digest: Arc<ProxyDigest>,
     socket: Arc<SocketDigest>,
@@ -82,6 +79,8 @@ pub struct Wire {
     ahead: BytesMut,
     /// Written, not yet sent.
     gathered: BytesMut,
+    /// What was written in answer to the request.
+    outgoing: Outgoing,
     /// One timer for the connection's life; armed for later only when it fires early.
     timer: Pin<Box<Sleep>>,
 }
@@ -89,21 +88,17 @@ pub struct Wire {
 impl Wire {
     /// Wraps a fresh connection.
     pub fn new(transport: Transport, link: Arc<Link>) -> io::Result<Self> {
-        let fd = match &transport {
-            Transport::Tcp(stream) => {
-                stream.set_nodelay(true)?;
-                stream.as_raw_fd()
-            }
-            Transport::Unix(stream) => stream.as_raw_fd(),
-        };
+        transport.set_nodelay()?;
+        let fd = transport.as_raw_fd();
         Ok(Self {
-            transport,
+            transport: Some(transport),
             digest: link.digest(),
             link,
             socket: Arc::new(SocketDigest::from_raw_fd(fd)),
             phase: Phase::Idle,
             ahead: BytesMut::new(),
             gathered: BytesMut::new(),
+            outgoing: Outgoing::default(),
             timer: Box::pin(tokio::time::sleep(Duration::from_mins(1))),
         })
     }
@@ -142,6 +137,7 @@ impl Wire {
                     Body::Length(length) => Phase::Length(length),
                     Body::Chunked => Phase::Chunked(ChunkScanner::default()),
                 };
+                self.outgoing = Outgoing::default();
                 return Ok((bytes, framing));
             }
             if self.ahead.len() >= head::HEAD_BYTES_MAX {
@@ -178,7 +174,7 @@ impl Wire {
         let lingering = async {
             self.write_all(answer).await?;
             self.flush().await?;
-            self.shutdown_transport().await?;
+            self.transport().shutdown().await?;
             self.ahead.clear();
             for _ in 0..64 {
                 if std::future::poll_fn(|cx| self.poll_fill(cx)).await? == 0 {
@@ -192,31 +188,15 @@ impl Wire {
         let _ = tokio::time::timeout(Duration::from_secs(2), lingering).await;
     }
 
-    async fn shutdown_transport(&mut self) -> io::Result<()> {
-        match &mut self.transport {
-            Transport::Tcp(stream) => AsyncWriteExt::shutdown(stream).await,
-            Transport::Unix(stream) => AsyncWriteExt::shutdown(stream).await,
-        }
+    /// The socket below.
+    fn transport(&mut self) -> &mut Transport {
+        self.transport.as_mut().expect(TRANSPORT)
     }
 
     /// Reads once into the buffer; the buffer is allocated only when there is something to read.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            let ready = match &self.transport {
-                Transport::Tcp(stream) => stream.poll_read_ready(cx),
-                Transport::Unix(stream) => stream.poll_read_ready(cx),
-            };
-            ready!(ready)?;
-            self.ahead.reserve(READ_BYTES);
-            let read = match &self.transport {
-                Transport::Tcp(stream) => stream.try_read_buf(&mut self.ahead),
-                Transport::Unix(stream) => stream.try_read_buf(&mut self.ahead),
-            };
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return Poll::Ready(other),
-            }
-        }
+        let Self { transport: Some(transport), ahead, .. } = self else { return Poll::Ready(Ok(0)) };
+        transport.poll_fill(cx, ahead, READ_BYTES)
     }
 
     /// Ready once `until` has passed. The timer is left where it stands while it fires no later than `until`.
@@ -234,17 +214,22 @@ impl Wire {
     }
 
     fn poll_transport_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        Pin::new(self.transport()).poll_read(cx, buf)
     }
 
     fn poll_transport_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Transport::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        Pin::new(self.transport()).poll_write(cx, bytes)
+    }
+
+    fn poll_gather(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.gathered.len() + bytes.len() > GATHER_BYTES {
+            ready!(self.poll_gathered(cx))?;
+            if bytes.len() > GATHER_BYTES {
+                return self.poll_transport_write(cx, bytes);
+            }
         }
+        self.gathered.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -338,27 +323,28 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &mut *self;
-        match wire.phase {
+        if !wire.gathered.is_empty() {
+            // The exchange waits: the head of an answer whose body takes its time does not wait with it. A failure shows
+            // again where the next bytes are written.
+            let _ = wire.poll_gathered(cx);
+        }
+        let had = buf.filled().len();
+        ready!(match wire.phase {
             Phase::Length(left) => wire.read_length(cx, buf, left),
             Phase::Chunked(_) => wire.read_chunked(cx, buf),
             Phase::Idle | Phase::Done => wire.read_after_end(cx, buf),
             Phase::Tunnel => wire.read_tunnel(cx, buf),
-        }
+        })?;
+        wire.link.hear(buf.filled().len() - had);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.gathered.len() + bytes.len() <= GATHER_BYTES {
-            self.gathered.extend_from_slice(bytes);
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        ready!(self.poll_gathered(cx))?;
-        if bytes.len() <= GATHER_BYTES {
-            self.gathered.extend_from_slice(bytes);
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        self.poll_transport_write(cx, bytes)
+        let passed = ready!(self.poll_gather(cx, bytes))?;
+        self.outgoing.passed(&bytes[..passed]);
+        Poll::Ready(Ok(passed))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -370,10 +356,7 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_gathered(cx))?;
-        match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(self.transport()).poll_shutdown(cx)
     }
 }
 
@@ -387,10 +370,7 @@ impl Shutdown for Wire {
 
 impl UniqueID for Wire {
     fn id(&self) -> UniqueIDType {
-        match &self.transport {
-            Transport::Tcp(stream) => stream.as_raw_fd(),
-            Transport::Unix(stream) => stream.as_raw_fd(),
-        }
+        self.transport.as_ref().expect(TRANSPORT).as_raw_fd()
     }
 }
 
@@ -416,6 +396,19 @@ impl GetSocketDigest for Wire {
 }
 
 impl Peek for Wire {}
+
+/// The wire of a cut exchange is dropped with it, somewhere inside pingora. What is left goes back through the link, so that
+/// whoever serves the connection can close it properly.
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.link.cut_by().is_some()
+            && let Some(transport) = self.transport.take()
+        {
+            let unsent = std::mem::take(&mut self.gathered);
+            self.link.hand_back(Parting { transport, unsent, outgoing: self.outgoing });
+        }
+    }
+}
 
 impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
