@@ -73,25 +73,49 @@ pub(crate) struct Asking<'a> {
 /// Decides about a request on a route.
 pub(crate) fn admit(asking: &Asking<'_>, route: usize, head: &RequestHeader) -> Result<Admission, Refused> {
     let access = &asking.snapshot.route[route].access;
-    let upgrade = head.headers.contains_key(UPGRADE);
-    let (presented, foreign) = match access {
-        Access::Public => (Presented::Nothing(Cause::Absent), false),
-        Access::Protected(protected) => {
-            // Where another site could do no harm, nobody asks where the request comes from.
-            let harmful = upgrade || !head.method.is_safe();
-            let foreign = harmful && is_foreign(asking, protected, &head.headers);
-            (present(asking, protected, &head.headers), foreign)
-        }
+    let presented = match access {
+        Access::Public => Presented::Nothing(Cause::Absent),
+        Access::Protected(protected) => present(asking, protected, &head.headers),
     };
-    let facts = Facts {
-        method: &head.method,
+    decide(access, facts(asking, access, &head.method, &head.headers), presented)
+}
+
+/// The facts about a request besides its credential.
+pub(crate) fn facts<'a>(
+    asking: &Asking<'_>,
+    access: &Access,
+    method: &'a Method,
+    headers: &HeaderMap,
+) -> Facts<'a> {
+    let upgrade = headers.contains_key(UPGRADE);
+    let foreign = match access {
+        // Where another site could do no harm, nobody asks where the request comes from.
+        Access::Protected(protected) if upgrade || !method.is_safe() => {
+            is_foreign(asking, &protected.cross_origin, headers)
+        }
+        _ => false,
+    };
+    Facts {
+        method,
         upgrade,
         foreign,
-        preflight: head.method == Method::OPTIONS
-            && head.headers.contains_key(ORIGIN)
-            && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
-    };
-    decide(access, facts, presented)
+        preflight: *method == Method::OPTIONS
+            && headers.contains_key(ORIGIN)
+            && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+    }
+}
+
+/// The fields that [`facts`] looks at in such a request; mostly none.
+pub(crate) fn decisive(method: &Method, headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    if !method.is_safe() || *method == Method::OPTIONS || headers.contains_key(UPGRADE) {
+        for name in [UPGRADE, ORIGIN, SEC_FETCH_SITE, ACCESS_CONTROL_REQUEST_METHOD] {
+            if let Some(value) = headers.get(&name) {
+                kept.insert(name, value.clone());
+            }
+        }
+    }
+    kept
 }
 
 fn present(asking: &Asking<'_>, protected: &Protected, headers: &HeaderMap) -> Presented {
@@ -128,16 +152,23 @@ pub(crate) fn session(
     };
     let tokens = asking.snapshot.session_tokens.as_ref().ok_or(Cause::Unknown)?;
     let scope = asking.snapshot.scope(asking.outside, asking.host.name());
-    tokens.look_up(asking.sessions, value, scope, asking.now)
+    let session = tokens.look_up(asking.sessions, value, scope, asking.now)?;
+    // Where the way in is gone or leads elsewhere, what it said of anybody is worth nothing, to no page of ours either.
+    if session.is_anonymous() || asking.snapshot.knows_entry(&session) {
+        Ok(session)
+    } else {
+        Err(Cause::OtherWay)
+    }
 }
 
-fn is_foreign(asking: &Asking<'_>, protected: &Protected, headers: &HeaderMap) -> bool {
+/// Whether a browser says that a page of another origin caused this, which is not `listed` either.
+pub(crate) fn is_foreign(asking: &Asking<'_>, listed: &[Origin], headers: &HeaderMap) -> bool {
     let site = headers.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes);
     let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
     if site.is_none() && origin.is_none() {
         return false;
     }
-    origin::is_foreign(site, origin, &own_origin(asking.outside, asking.host), &protected.cross_origin)
+    origin::is_foreign(site, origin, &own_origin(asking.outside, asking.host), listed)
 }
 
 /// The origin that browsers see this host under.

@@ -1,10 +1,13 @@
 //! What one exchange has learnt so far; only moves forward.
 
 use crate::domain::decision::{Admission, Rejection};
+use crate::domain::session::{Cause, Session};
 use crate::domain::time::Timestamp;
 use crate::net::connection::Link;
 use crate::proxy::observe::Record;
+use crate::proxy::respond;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::visit::Patches;
 use http::HeaderValue;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,6 +26,12 @@ pub struct Context {
     pub(crate) request_id: HeaderValue,
     /// The proof that the request may pass; none until the decision.
     pub(crate) admission: Option<Admission>,
+    /// The live session whose data the route's upstream may see and change, whether it admitted the request or not.
+    pub(crate) visitor: Option<Session>,
+    /// The live session whose identity the route's rule has refused.
+    pub(crate) forbidden: Option<Session>,
+    /// What becomes of a patch in the answer.
+    pub(crate) patches: Patches,
     /// The route, once one was found.
     pub(crate) route: Option<usize>,
     /// What the visitor is told if the proxying fails for a reason that a filter knows better.
@@ -31,6 +40,38 @@ pub struct Context {
     pub(crate) turn: usize,
     /// How many servers were tried.
     pub(crate) tries: usize,
+    /// A HEAD request: its answer has no body.
+    pub(crate) head_only: bool,
     /// Everything that the access line says; written when the exchange is dropped, however it ends.
     pub(crate) record: Record,
+}
+
+impl Context {
+    /// The session that admitted the request, if one did.
+    pub(crate) fn admitting(&self) -> Option<&Session> {
+        self.admission.as_ref()?.credential()?.session()
+    }
+
+    /// The session that admitted the request lives on.
+    ///
+    /// Asked right before forwarding, and before an answer's head goes to the visitor: what a session served last, it served
+    /// before its end was answered. Costs a load.
+    pub(crate) fn still_admitted(&self) -> Result<(), Rejection> {
+        match self.admitting().and_then(Session::end) {
+            Some(end) => Err(Rejection::Unauthenticated(Cause::Ended(end))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An exchange that is cut ends here and nowhere else: no filter hears of it any more.
+impl Drop for Context {
+    fn drop(&mut self) {
+        if let Some(link) = &self.link
+            && let Some(cut) = link.cut_by()
+            && !self.record.cut(cut, link.heard())
+        {
+            link.leave_answer(respond::ended(self));
+        }
+    }
 }

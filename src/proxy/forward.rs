@@ -9,8 +9,10 @@ use crate::domain::decision::{Admission, Credential, Rejection};
 use crate::domain::identity;
 use crate::net::connection::Link;
 use crate::proxy::read;
-use crate::proxy::settings::{Encoding, External, IdentityHeader, UpstreamHost};
+use crate::proxy::remember::SESSION_DATA;
+use crate::proxy::settings::{Deadline, Encoding, External, IdentityHeader, UpstreamHost};
 use crate::proxy::snapshot::{Route, Snapshot};
+use crate::store::table::Table;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HOST};
 use http::request::Parts;
@@ -27,6 +29,10 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) outside: External,
     pub(crate) link: &'a Link,
     pub(crate) request_id: &'a HeaderValue,
+    /// The session data of the visitor.
+    pub(crate) data: Option<HeaderValue>,
+    /// Whose clocks deadlines are told by.
+    pub(crate) sessions: &'a Table,
 }
 
 /// Turns the client's head into the one that the upstream gets.
@@ -49,7 +55,7 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
         headers.remove(AUTHORIZATION);
     }
     let upstream = &snapshot.upstreams[route.upstream];
-    headers.reserve(SET_EVERYWHERE + upstream.identity.len());
+    headers.reserve(SET_EVERYWHERE + upstream.identity.len() + usize::from(forwarding.data.is_some()));
     set_forwarded(headers, forwarding, previous)?;
     if let UpstreamHost::Send(name) = &upstream.host {
         headers.insert(HOST, name.clone());
@@ -58,14 +64,29 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
     if let Some(credential) = admission.credential() {
         let identity = credential.identity();
         for header in &upstream.identity {
-            if let Some(value) =
-                identity.claim(&header.claim).and_then(|claim| value_of(header, claim.header_form()))
-            {
+            let value = match header.deadline {
+                Some(deadline) => instant(credential, deadline, forwarding.sessions),
+                None => identity.claim(&header.claim).and_then(|claim| value_of(header, claim.header_form())),
+            };
+            if let Some(value) = value {
                 headers.insert(header.name.clone(), value);
             }
         }
     }
+    if let Some(data) = &forwarding.data {
+        headers.insert(SESSION_DATA, data.clone());
+    }
     Ok(())
+}
+
+/// A deadline of the session: RFC 3339 in UTC. A bearer token has none.
+fn instant(credential: &Credential, deadline: Deadline, sessions: &Table) -> Option<HeaderValue> {
+    let (session, clocks) = (credential.session()?, sessions.clocks());
+    let at = match deadline {
+        Deadline::IdleUntil => session.idle_until(&clocks),
+        Deadline::EndsAt => session.ends_at(&clocks),
+    };
+    HeaderValue::from_str(&at.to_string()).ok()
 }
 
 /// Removes every name of ours, in every spelling that some server folds onto it.
@@ -75,7 +96,7 @@ fn strip(headers: &mut HeaderMap, snapshot: &Snapshot) {
     }
 }
 
-/// Removes our cookies; the others stay byte for byte, several fields joined into one (RFC 9113 §8.2.3).
+/// Removes our cookies, also under a name of earlier; the others stay byte for byte, several fields joined into one (RFC 9113 §8.2.3).
 fn strip_own_cookies(
     headers: &mut HeaderMap,
     snapshot: &Snapshot,
@@ -83,11 +104,19 @@ fn strip_own_cookies(
 ) -> Result<(), Rejection> {
     let mut fields = headers.get_all(COOKIE).iter();
     let Some(first) = fields.next() else { return Ok(()) };
-    let names = snapshot.own_cookies(outside);
-    let mut kept = cookie::without(first.as_bytes(), &names);
+    let own = snapshot.own_cookies(outside);
+    // Nothing is allocated unless the cookie was renamed while the process ran.
+    let with_former: Vec<&str>;
+    let names = if snapshot.former_cookies.is_empty() {
+        &own[..]
+    } else {
+        with_former = own.into_iter().chain(snapshot.former_cookies.iter().map(String::as_str)).collect();
+        &with_former
+    };
+    let mut kept = cookie::without(first.as_bytes(), names);
     for field in fields {
         let joined = kept.get_or_insert_with(|| first.as_bytes().to_vec());
-        let more = cookie::without(field.as_bytes(), &names);
+        let more = cookie::without(field.as_bytes(), names);
         let more = more.as_deref().unwrap_or(field.as_bytes());
         if !joined.is_empty() && !more.is_empty() {
             joined.extend_from_slice(b"; ");

@@ -7,7 +7,9 @@
 //!
 //! [`Admission`]: crate::domain::decision::Admission
 
+use crate::auth::upstream_claim;
 use crate::domain::decision::{Credential, Rejection};
+use crate::domain::session::{Cause, End};
 use crate::domain::target::Target;
 use crate::net::connection::{Link, TUNNEL_PAUSE_MAX};
 use crate::proxy::admit::{self, Asking, Way};
@@ -17,11 +19,17 @@ use crate::proxy::forward::{self, Forwarding};
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
 use crate::proxy::read;
-use crate::proxy::respond::{self, Answer};
+use crate::proxy::remember;
+use crate::proxy::renewal;
+use crate::proxy::respond::{self, Answer, Audience};
+use crate::proxy::stream;
+use crate::proxy::upstream_sign_in;
+use crate::proxy::visit::{self, Patches};
 use crate::telemetry::metrics::Outcome;
 use async_trait::async_trait;
-use http::HeaderValue;
-use http::header::{TRANSFER_ENCODING, UPGRADE};
+use bytes::Bytes;
+use http::header::{SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -29,6 +37,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as Exc
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorSource, ErrorType};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// pingora's `true` of `request_filter`: we have answered.
 const ANSWERED: bool = true;
@@ -53,6 +62,7 @@ impl Gateway {
         read::forget_case(exchange.req_header_mut());
         ctx.record.canonical = true;
         let head = exchange.req_header();
+        ctx.head_only = head.method == Method::HEAD;
         let host = read::host_of(head);
         let target =
             Target::parse(head.raw_path()).map_err(|rejection| Rejection::BadRequest(rejection.reason()))?;
@@ -85,15 +95,31 @@ impl Gateway {
         let admission = decided.map_err(|refused| {
             if let Some(credential) = &refused.credential {
                 ctx.record.identify(credential);
+                ctx.forbidden = credential.session().cloned();
+            }
+            if refused.rejection == Rejection::Unauthenticated(Cause::Ended(End::Superseded)) {
+                renewal::note_superseded(&self.parts, head, ctx);
             }
             refused.rejection
         })?;
+        let counts_activity = snapshot.route[route].counts_activity;
         if let Some(credential) = admission.credential() {
             ctx.record.identify(credential);
-            if let Credential::Session(session) = credential {
-                session.touch(ctx.now, &self.parts.sessions.lifetimes());
+            if let (Credential::Session(session), Some(link)) = (credential, &ctx.link) {
+                link.tie(session.clone(), counts_activity);
             }
         }
+        let visit = visit::find(&asking, &snapshot.route[route], head, &admission);
+        if visit.superseded {
+            renewal::note_superseded(&self.parts, head, ctx);
+        }
+        let used = admission.credential().and_then(Credential::session).or(visit.session.as_ref());
+        if let Some(session) = used
+            && counts_activity
+        {
+            self.parts.sessions.touch(session, ctx.now);
+        }
+        (ctx.visitor, ctx.patches) = (visit.session, visit.patches);
         ctx.record.outcome = Some(match (admission.credential(), snapshot.route[route].is_protected()) {
             (Some(_), _) => Outcome::Admitted,
             (None, true) => Outcome::Anonymous,
@@ -103,14 +129,71 @@ impl Gateway {
         Ok(None)
     }
 
+    /// What is to be done before the head of an answer goes on; gives the session cookie that goes with it.
+    async fn conclude(
+        &self,
+        request: &RequestHeader,
+        answer: &ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<Option<HeaderValue>, Rejection> {
+        ctx.still_admitted()?;
+        // Boxed: their state is for one answer in many.
+        let patch = remember::patch_of(&self.parts, answer, ctx)?;
+        let spoken = if upstream_claim::says_something(&answer.headers) {
+            Box::pin(upstream_sign_in::heed(&self.parts, request, answer, ctx)).await?
+        } else {
+            None
+        };
+        let has_patch = patch.is_some();
+        let opened = match patch {
+            Some(patch) => {
+                let kept = Box::pin(remember::keep(&self.parts, request, ctx, patch)).await;
+                if kept.is_err()
+                    && spoken.is_some()
+                    && let Some(session) = &ctx.visitor
+                {
+                    // The answer does not go on, and with it the cookie: nobody would ever hold this session.
+                    self.parts.withdraw(session);
+                }
+                kept?
+            }
+            None => None,
+        };
+        if spoken.is_some() {
+            // The session that admitted the request may have ended by this very answer.
+            return Ok(spoken);
+        }
+        let aging = renewal::due(&self.parts, ctx).filter(|_| !answer.status.is_informational());
+        let renewed = match &aging {
+            Some(session) => Box::pin(renewal::offer(&self.parts, request, ctx, session)).await,
+            None => None,
+        };
+        if has_patch || aging.is_some() {
+            // The store took its time.
+            ctx.still_admitted()?;
+        }
+        Ok(opened.or(renewed))
+    }
+
     async fn reject(
         &self,
         exchange: &mut Exchange,
         ctx: &mut Context,
         rejection: &Rejection,
     ) -> pingora::Result<()> {
+        // What we answer ourselves is short.
+        if let Some(link) = &ctx.link {
+            link.untie();
+        }
         ctx.record.reject(rejection);
-        let answer = respond::rejection(exchange.req_header(), ctx, rejection);
+        let mut answer = respond::rejection(exchange.req_header(), ctx, rejection);
+        if *rejection == Rejection::Forbidden
+            && let Some(session) = renewal::due(&self.parts, ctx)
+            && let Some(cookie) =
+                Box::pin(renewal::offer(&self.parts, exchange.req_header(), ctx, &session)).await
+        {
+            answer = answer.with("Set-Cookie", cookie);
+        }
         if answer.is_redirect() {
             ctx.record.outcome = Some(Outcome::SignIn);
         }
@@ -135,10 +218,14 @@ impl ProxyHttp for Gateway {
             snapshot,
             request_id,
             admission: None,
+            visitor: None,
+            forbidden: None,
+            patches: Patches::Unread,
             route: None,
             fault: None,
             turn: 0,
             tries: 0,
+            head_only: false,
         })
     }
 
@@ -190,6 +277,9 @@ impl ProxyHttp for Gateway {
                 ctx.tries += 1;
                 if asks_for_websocket(exchange.req_header()) {
                     peer.options.read_timeout = Some(TUNNEL_PAUSE_MAX);
+                    // A connection of its own: on a pooled one a 101 may overtake the end of the request inside the proxy,
+                    // which then takes the tunnel for done.
+                    peer.group_key ^= u64::MAX;
                 }
                 Ok(Box::new(peer))
             }
@@ -206,6 +296,9 @@ impl ProxyHttp for Gateway {
         let (Some(route), Some(admission), Some(link)) = (ctx.route, &ctx.admission, &ctx.link) else {
             return Err(fault(ctx, Rejection::Internal("no_admission")));
         };
+        if let Err(rejection) = ctx.still_admitted() {
+            return Err(fault(ctx, rejection));
+        }
         let forwarding = Forwarding {
             snapshot: &ctx.snapshot,
             route: &ctx.snapshot.route[route],
@@ -213,6 +306,8 @@ impl ProxyHttp for Gateway {
             outside: ctx.outside(),
             link,
             request_id: &ctx.request_id,
+            data: remember::data(ctx),
+            sessions: &self.parts.sessions,
         };
         forward::prepare(head, &forwarding).map_err(|rejection| fault(ctx, rejection))
     }
@@ -252,13 +347,20 @@ impl ProxyHttp for Gateway {
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         ctx.record.answered();
-        if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
-            if !asks_for_websocket(exchange.req_header()) {
-                return Err(fault(ctx, Rejection::Upstream("unasked_101")));
-            }
-            if let Some(link) = &ctx.link {
-                link.open_tunnel();
-            }
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if switches && !asks_for_websocket(exchange.req_header()) {
+            return Err(fault(ctx, Rejection::Upstream("unasked_101")));
+        }
+        let cookie = match self.conclude(exchange.req_header(), head, ctx).await {
+            Ok(cookie) => cookie,
+            Err(rejection) => return Err(fault(ctx, rejection)),
+        };
+        ctx.record.answering(head.status);
+        stream::answered(&self.parts, exchange.req_header(), head, ctx);
+        if let Some(link) = &ctx.link
+            && switches
+        {
+            link.open_tunnel();
         }
         if exchange.req_header().version == http::Version::HTTP_10
             && head.remove_header(&TRANSFER_ENCODING).is_some()
@@ -267,7 +369,28 @@ impl ProxyHttp for Gateway {
             exchange.set_keepalive(None);
         }
         let is_protected = ctx.route.is_some_and(|route| ctx.snapshot.route[route].is_protected());
-        respond::clean(head, &ctx.snapshot, ctx.outside(), is_protected)
+        let audience = match ctx.patches {
+            _ if is_protected || ctx.visitor.is_some() || cookie.is_some() => Audience::Visitor,
+            Patches::Unread => Audience::Everybody,
+            Patches::Taken(_) | Patches::Opening(_) | Patches::Dropped(_) => Audience::Strangers,
+        };
+        respond::clean(head, &ctx.snapshot, ctx.outside(), audience)?;
+        match cookie {
+            Some(cookie) => head.append_header(SET_COOKIE, cookie).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts for the exchanges that never get to `logging`, because they are cut.
+    fn response_body_filter(
+        &self,
+        _exchange: &mut Exchange,
+        body: &mut Option<Bytes>,
+        _is_end: bool,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<Option<Duration>> {
+        ctx.record.passed(body.as_ref().map_or(0, Bytes::len));
+        Ok(None)
     }
 
     async fn logging(&self, exchange: &mut Exchange, error: Option<&Error>, ctx: &mut Self::CTX) {

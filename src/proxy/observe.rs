@@ -8,6 +8,7 @@ use crate::domain::identity;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::net::connection::{Link, Refusal, RefusedHeads};
+use crate::net::streams::Cut;
 use crate::proxy::parts::Parts;
 use crate::proxy::respond;
 use crate::proxy::snapshot::Snapshot;
@@ -124,8 +125,10 @@ impl Record {
         self.reason = Some(rejection.reason());
         self.outcome = Some(match rejection {
             Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => Outcome::Unauthenticated,
-            Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) => Outcome::Forbidden,
-            Rejection::SessionsFull => Outcome::Unavailable,
+            Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) | Rejection::SubjectFull => {
+                Outcome::Forbidden
+            }
+            Rejection::SessionsFull | Rejection::StoreUnavailable => Outcome::Unavailable,
             // The decision was to pass; that the upstream failed stands in the reason and the status.
             Rejection::NoServer
             | Rejection::Upstream(_)
@@ -142,6 +145,29 @@ impl Record {
             self.parts.metrics.upstream_seconds.observe(span.as_secs_f64());
             self.upstream_time = Some(span);
         }
+    }
+
+    /// The head of an answer goes to the visitor; interim ones count too, until the last.
+    pub(crate) fn answering(&mut self, status: http::StatusCode) {
+        self.status = Some(status.as_u16());
+    }
+
+    /// So much more of the upstream's answer goes to the visitor.
+    pub(crate) fn passed(&mut self, bytes: usize) {
+        self.bytes.1 += bytes as u64;
+    }
+
+    /// The exchange was cut; `bytes_in` came from the visitor. Tells whether an answer had begun.
+    pub(crate) fn cut(&mut self, cut: Cut, bytes_in: u64) -> bool {
+        self.parts.metrics.exchange_cut(cut.reason());
+        self.outcome = Some(Outcome::Cut);
+        self.reason = Some(cut.reason());
+        self.bytes.0 = bytes_in;
+        let answered = self.status.is_some_and(|status| status >= 200 || status == 101);
+        if !answered {
+            self.status = Some(401);
+        }
+        answered
     }
 
     pub(crate) fn finish(&mut self, status: Option<u16>, bytes_in: usize, bytes_out: usize, broken: bool) {

@@ -10,10 +10,12 @@
 
 mod check;
 mod language;
+mod sessions;
 mod texts;
 
 pub use check::PageProblem;
 pub use language::Language;
+pub use sessions::Listed;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -36,8 +38,16 @@ pub mod field {
     pub const WAY: &str = "way";
     /// Login: where to go afterwards.
     pub const RETURN_TO: &str = "return_to";
-    /// Login and logout: the proof that the form is ours.
+    /// Login: `1` to be kept signed in.
+    pub const REMEMBER: &str = "remember";
+    /// Login, logout and account: the proof that the form is ours.
     pub const FORM_TOKEN: &str = "form_token";
+    /// Choice of sessions to end at sign-in: the proof that the password was right a moment ago.
+    pub const PROOF: &str = "proof";
+    /// Account and choice: the id of a session to end.
+    pub const END: &str = "end";
+    /// Account: `1` to end all sessions but this one; choice: all there are.
+    pub const OTHERS: &str = "others";
     /// Logout: `1` to end all of the subject's sessions.
     pub const EVERYWHERE: &str = "everywhere";
 }
@@ -47,6 +57,12 @@ pub mod field {
 pub enum Page<'a> {
     /// The form to sign in.
     Login(Login<'a>),
+    /// The sessions of which one has to end before another can begin.
+    Choose(Choose<'a>),
+    /// 403: the subject has as many sessions as it may, and nobody can be asked which to end.
+    SubjectFull,
+    /// One's own sessions.
+    Account(Account<'a>),
     /// The question whether to sign out.
     Logout(Logout<'a>),
     /// Signed out, or never signed in.
@@ -92,8 +108,12 @@ pub enum Page<'a> {
 /// What the login page shows.
 #[derive(Clone, Copy)]
 pub struct Login<'a> {
-    /// The ways in; one or more.
+    /// The ways in by password.
     pub ways: &'a [Way<'a>],
+    /// The ways in that begin elsewhere. With those by password one or more.
+    pub links: &'a [Link<'a>],
+    /// Whether there is a box to be remembered, and whether it is checked.
+    pub remember: Option<bool>,
     /// Where to go afterwards, checked (`ReturnTo`).
     pub return_to: &'a str,
     /// For the hidden field.
@@ -111,6 +131,51 @@ pub struct Way<'a> {
     pub name: &'a str,
     /// Marked beforehand; of several exactly one.
     pub chosen: bool,
+}
+
+/// A way to sign in that begins on another page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link<'a> {
+    /// Its name in the file.
+    pub name: &'a str,
+    /// Where: a path on this host.
+    pub url: &'a str,
+}
+
+/// What the page shows on which a visitor makes room for another session.
+#[derive(Clone, Copy)]
+pub struct Choose<'a> {
+    /// The subject's sessions.
+    pub sessions: &'a [Listed],
+    /// How many there are besides.
+    pub more: usize,
+    /// For the hidden field: the password was right a moment ago.
+    pub proof: &'a str,
+    /// The name of the way to sign in.
+    pub way: &'a str,
+    /// The name that was typed.
+    pub user: &'a str,
+    /// Where to go afterwards, checked (`ReturnTo`).
+    pub return_to: &'a str,
+    /// The box was checked.
+    pub remember: bool,
+    /// So many at least have to end; said where fewer were chosen.
+    pub at_least: Option<usize>,
+    /// The login page: a path of ours.
+    pub login_url: &'a str,
+}
+
+/// What the account page shows.
+#[derive(Clone, Copy)]
+pub struct Account<'a> {
+    /// Who is signed in.
+    pub subject: &'a str,
+    /// The sessions, the marked one first.
+    pub sessions: &'a [Listed],
+    /// How many there are besides.
+    pub more: usize,
+    /// For the hidden field.
+    pub form_token: &'a str,
 }
 
 /// What the logout page shows.
@@ -156,6 +221,9 @@ impl Message {
 /// Every name that [`Page::name`] gives.
 const PAGES: &[&str] = &[
     "login",
+    "choose",
+    "subject_full",
+    "account",
     "logout",
     "signed_out",
     "sign_in_again",
@@ -176,6 +244,9 @@ impl Page<'_> {
     fn name(&self) -> &'static str {
         match self {
             Self::Login(_) => "login",
+            Self::Choose(_) => "choose",
+            Self::SubjectFull => "subject_full",
+            Self::Account(_) => "account",
             Self::Logout(_) => "logout",
             Self::SignedOut { .. } => "signed_out",
             Self::SignInAgain { .. } => "sign_in_again",
@@ -210,12 +281,31 @@ impl Page<'_> {
                     .iter()
                     .map(|way| context! { name => way.name, chosen => way.chosen })
                     .collect();
+                let links: Vec<Value> =
+                    login.links.iter().map(|link| context! { name => link.name, url => link.url }).collect();
                 let message = login.message.map(|message| message.text(language));
+                let remember_me = login.remember.map(|checked| context! { checked });
                 context! {
-                    ways, message,
+                    ways, links, message, remember_me,
                     return_to => login.return_to, form_token => login.form_token, user => login.user,
                 }
             }
+            Self::Choose(choose) => {
+                let count = |count: usize| {
+                    texts::text(language, "choose_more").replace("{count}", &count.to_string())
+                };
+                context! {
+                    sessions => listed(choose.sessions, language), more => more(choose.more, language),
+                    message => choose.at_least.map(count),
+                    proof => choose.proof, way => choose.way, user => choose.user,
+                    return_to => choose.return_to, remember => choose.remember, login_url => choose.login_url,
+                }
+            }
+            Self::Account(account) => context! {
+                sessions => listed(account.sessions, language), more => more(account.more, language),
+                others => account.sessions.len() + account.more > 1,
+                subject => account.subject, form_token => account.form_token,
+            },
             Self::Logout(logout) => context! {
                 subject => logout.subject, sign_in => logout.sign_in, form_token => logout.form_token,
             },
@@ -227,18 +317,30 @@ impl Page<'_> {
     }
 }
 
+/// That there are more than are shown.
+fn more(count: usize, language: Language) -> Option<String> {
+    (count > 0).then(|| texts::text(language, "account_more").replace("{count}", &count.to_string()))
+}
+
+fn listed(sessions: &[Listed], language: Language) -> Vec<Value> {
+    sessions.iter().map(|session| session.value(language)).collect()
+}
+
 /// The templates as they ship.
 const BUILT_IN: &[(&str, &str)] = &[
     ("layout.html", include_str!("pages/layout.html")),
     ("message.html", include_str!("pages/message.html")),
     ("login.html", include_str!("pages/login.html")),
+    ("choose.html", include_str!("pages/choose.html")),
+    ("account.html", include_str!("pages/account.html")),
     ("logout.html", include_str!("pages/logout.html")),
     ("signed_out.html", include_str!("pages/signed_out.html")),
     ("sign_in_again.html", include_str!("pages/sign_in_again.html")),
     ("forbidden.html", include_str!("pages/forbidden.html")),
 ];
 
-/// Work that one rendering may do: about one unit per step and per 64 bytes. The login page takes less than 250.
+/// Work that one rendering may do: about one unit per step and per 64 bytes. The login page takes less than 250, a line of
+/// the account page less than 80.
 const FUEL: u64 = 50_000;
 
 /// All pages, ready to render.
@@ -353,6 +455,7 @@ fn content_security_policy(style: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::time::Timestamp;
 
     const REQUEST: &str = "4f1d2c3b4a5968778695a4b3c2d1e0ff";
 
@@ -361,7 +464,15 @@ mod tests {
     }
 
     fn login<'a>(ways: &'a [Way<'a>]) -> Login<'a> {
-        Login { ways, return_to: "/wiki/Start?a=1&b=2", form_token: "token", user: "", message: None }
+        Login {
+            ways,
+            links: &[],
+            remember: None,
+            return_to: "/wiki/Start?a=1&b=2",
+            form_token: "token",
+            user: "",
+            message: None,
+        }
     }
 
     /// The page without its style, which would hide what a snapshot is to show.
@@ -384,6 +495,101 @@ mod tests {
     }
 
     #[test]
+    fn the_login_page_with_a_box_to_be_remembered_and_another_way_in() {
+        let links = [Link { name: "forum", url: "/login" }];
+        let page = Login { links: &links, remember: Some(false), ..login(LOCAL) };
+        insta::assert_snapshot!(snapshot(&Page::Login(page), Language::English));
+    }
+
+    #[test]
+    fn the_login_page_without_a_password_has_no_form() {
+        let page = Login { links: &[Link { name: "forum", url: "/login" }], ..login(&[]) };
+        let html = snapshot(&Page::Login(page), Language::English);
+        assert!(!html.contains("<form") && html.contains("href=\"&#x2f;login\""), "{html}");
+    }
+
+    fn session(number: u64) -> Listed {
+        Listed {
+            id: format!("session-{number}"),
+            address: format!("203.0.113.{number}"),
+            user_agent: "Mozilla/5.0 (Windows NT 10.0; rv:146.0) Gecko/20100101 Firefox/146.0".into(),
+            since: Timestamp::from_secs(1_795_348_800 + number * 60),
+            used: Timestamp::from_secs(1_795_352_400 + number * 60),
+            sign_in: "local".into(),
+            remembered: number == 2,
+            marked: number == 1,
+        }
+    }
+
+    fn account(sessions: &[Listed]) -> Account<'_> {
+        Account { subject: "alice", sessions, more: 0, form_token: "token" }
+    }
+
+    #[test]
+    fn the_account_page() {
+        let sessions = [session(1), session(2)];
+        insta::assert_snapshot!(snapshot(&Page::Account(account(&sessions)), Language::English));
+    }
+
+    #[test]
+    fn the_account_page_in_chinese_where_there_is_more_than_fits() {
+        let sessions = [session(1)];
+        let page = Account { more: 7, ..account(&sessions) };
+        insta::assert_snapshot!(snapshot(&Page::Account(page), Language::Chinese));
+    }
+
+    #[test]
+    fn who_is_alone_has_no_others_to_end() {
+        let html = snapshot(&Page::Account(account(&[session(1)])), Language::English);
+        assert!(!html.contains("name=\"others\""), "{html}");
+    }
+
+    #[test]
+    fn a_hundred_sessions_render() {
+        let sessions: Vec<Listed> = (1..=100).map(session).collect();
+        let pages = built_in();
+        let page = Page::Account(account(&sessions));
+        let html =
+            pages.render_with(&pages.templates, &page, Language::English, REQUEST).expect("it renders");
+        assert_eq!(html.matches("name=\"end\"").count(), 100);
+        let page = Page::Choose(choose(&sessions));
+        let html =
+            pages.render_with(&pages.templates, &page, Language::English, REQUEST).expect("it renders");
+        assert_eq!(html.matches("name=\"end\"").count(), 100);
+    }
+
+    fn choose(sessions: &[Listed]) -> Choose<'_> {
+        Choose {
+            sessions,
+            more: 0,
+            proof: "proof",
+            way: "local",
+            user: "alice",
+            return_to: "/",
+            remember: true,
+            at_least: Some(2),
+            login_url: "/_vestibule/login",
+        }
+    }
+
+    #[test]
+    fn the_page_on_which_a_visitor_makes_room() {
+        let sessions = [session(1), session(2)];
+        insta::assert_snapshot!(snapshot(&Page::Choose(choose(&sessions)), Language::English));
+    }
+
+    #[test]
+    fn what_a_browser_calls_itself_is_text() {
+        let hostile = "<script>alert(1)</script>\"'";
+        let odd = Listed { user_agent: hostile.into(), address: hostile.into(), ..session(2) };
+        let sessions = [session(1), odd];
+        for page in [Page::Account(account(&sessions)), Page::Choose(choose(&sessions))] {
+            let html = built_in().render(&page, Language::English, REQUEST);
+            assert!(!html.contains("<script") && html.contains("&lt;script&gt;"), "{html}");
+        }
+    }
+
+    #[test]
     fn the_logout_page() {
         let page = Logout { subject: "alice", sign_in: "local", form_token: "token" };
         insta::assert_snapshot!(snapshot(&Page::Logout(page), Language::English));
@@ -399,8 +605,7 @@ mod tests {
     fn values_cannot_leave_their_place() {
         let hostile = "\"'><script>alert(1)</script>&amp;";
         let ways = [Way { name: hostile, chosen: true }, Way { name: "b", chosen: false }];
-        let page =
-            Login { user: hostile, return_to: hostile, form_token: hostile, message: None, ways: &ways };
+        let page = Login { user: hostile, return_to: hostile, form_token: hostile, ..login(&ways) };
         let html = built_in().render(&Page::Login(page), Language::English, hostile);
         assert!(!html.contains("<script"), "{html}");
         let escaped = "&quot;&#x27;&gt;&lt;script&gt;alert(1)&lt;&#x2f;script&gt;&amp;amp;";
@@ -413,7 +618,8 @@ mod tests {
     fn every_page_renders_in_both_languages_with_title_language_and_request() {
         let pages = built_in();
         let mut seen = Vec::new();
-        for page in check::samples() {
+        let sessions = check::sample_sessions();
+        for page in check::samples(&sessions) {
             for language in Language::ALL {
                 let html = pages
                     .render_with(&pages.templates, &page, language, REQUEST)
@@ -441,6 +647,23 @@ mod tests {
         let page = Logout { subject: "alice", sign_in: "local", form_token: "token" };
         let html = pages.render(&Page::Logout(page), Language::English, REQUEST);
         for field in [field::EVERYWHERE, field::FORM_TOKEN] {
+            assert!(html.contains(&format!("name=\"{field}\"")), "{field}");
+        }
+        let sessions = [session(1), session(2)];
+        let html = pages.render(&Page::Account(account(&sessions)), Language::English, REQUEST);
+        for field in [field::END, field::OTHERS, field::FORM_TOKEN] {
+            assert!(html.contains(&format!("name=\"{field}\"")), "{field}");
+        }
+        let html = pages.render(&Page::Choose(choose(&sessions)), Language::English, REQUEST);
+        for field in [
+            field::PROOF,
+            field::WAY,
+            field::USER,
+            field::RETURN_TO,
+            field::REMEMBER,
+            field::END,
+            field::OTHERS,
+        ] {
             assert!(html.contains(&format!("name=\"{field}\"")), "{field}");
         }
     }

@@ -3,10 +3,13 @@
 use crate::domain::decision::Rejection;
 use crate::domain::identity::Identity;
 use crate::domain::secret::Secret;
-use crate::domain::session::{End, Opening, ScopeId, Session, SessionId};
+use crate::domain::session::{End, Kind, NO_ENTRY, Opening, ScopeId, Session, SessionId};
 use crate::domain::time::{Clock, Timestamp};
+use crate::domain::token::{SessionToken, TokenDigest};
+use crate::proxy::pace::Pace;
 use crate::proxy::snapshot::Snapshot;
-use crate::store::table::Table;
+use crate::store::journal::Commit;
+use crate::store::table::{Opened, Refused, Table};
 use crate::telemetry::{AuditEvent, AuditLine, Logs, Metrics};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -14,6 +17,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Everything that exchanges share.
 pub struct Parts {
@@ -27,8 +31,35 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Access and audit log.
     pub logs: Arc<Logs>,
+    /// How often what a visitor causes may happen.
+    pub paces: Paces,
     /// The server is about to stop.
     pub draining: AtomicBool,
+}
+
+/// How often what visitors cause may happen. Kept over reloads.
+pub struct Paces {
+    /// Anonymous sessions opened, by the client's network.
+    pub openings: Pace,
+    /// Audit lines of one kind about one thing: who repeats what causes one does not fill the log.
+    pub lines: Pace,
+}
+
+impl Default for Paces {
+    /// Thirty openings at once, then one every two seconds; one line a minute.
+    fn default() -> Self {
+        Self { openings: Pace::new(30, Duration::from_secs(2)), lines: Pace::new(1, Duration::from_mins(1)) }
+    }
+}
+
+/// Whence of an anonymous session that is to be opened.
+pub struct NewVisitor<'a> {
+    /// The scope on which its cookie counts.
+    pub scope: ScopeId,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The browser, as it calls itself.
+    pub user_agent: &'a str,
 }
 
 /// Who and whence of a session that is to be opened.
@@ -45,6 +76,45 @@ pub struct NewSession<'a> {
     pub user_agent: &'a str,
     /// The exchange that opens it.
     pub request_id: &'a str,
+    /// What it is for.
+    pub kind: Kind,
+    /// A fingerprint of the credential that was proved.
+    pub stamp: u64,
+    /// The sessions that the browser came with: they end, and data that may move does.
+    pub instead_of: &'a [Session],
+}
+
+/// A session that was opened a moment ago.
+pub struct NewlyOpened {
+    /// The session.
+    pub session: Session,
+    /// The token for its cookie: the only time that anybody sees it.
+    pub token: Secret<String>,
+    /// Resolves when it is durable; if it cannot be, [`Parts::withdraw`] ends it.
+    pub commit: Commit,
+}
+
+/// Why a session was not opened.
+pub enum NotOpened {
+    /// No key makes tokens.
+    NoKeys,
+    /// The table is full.
+    Full,
+    /// The store cannot write now; nothing has ended for it.
+    Unavailable,
+    /// The subject has as many sessions as it may have; these.
+    SubjectFull(Vec<Session>),
+}
+
+impl From<NotOpened> for Rejection {
+    fn from(not_opened: NotOpened) -> Self {
+        match not_opened {
+            NotOpened::NoKeys => Self::Internal("no_keys"),
+            NotOpened::Full => Self::SessionsFull,
+            NotOpened::Unavailable => Self::StoreUnavailable,
+            NotOpened::SubjectFull(_) => Self::SubjectFull,
+        }
+    }
 }
 
 impl Parts {
@@ -81,44 +151,107 @@ impl Parts {
         HeaderValue::from_bytes(&text).expect("hex digits are a header value")
     }
 
-    /// Opens a session and gives the token for its cookie, the only time that anybody sees it.
+    /// Opens a session and gives the token for its cookie. In force at once, durable when the commit says so.
     pub fn open_session(
         &self,
         snapshot: &Snapshot,
         new: &NewSession<'_>,
         now: Timestamp,
-    ) -> Result<(Session, Secret<String>), Rejection> {
-        let tokens = snapshot.session_tokens.as_ref().ok_or(Rejection::Internal("no_keys"))?;
-        let mut bits = [0; 32];
-        random(&mut bits);
-        let (token, digest) = tokens.ring().issue(bits);
-        let mut id = [0; 16];
-        random(&mut id);
+    ) -> Result<NewlyOpened, NotOpened> {
+        let (token, digest, id) = fresh_names(snapshot)?;
         let settings = snapshot.ways[new.way].settings();
         let session = Session::open(Opening {
             digest,
-            id: SessionId::from_bytes(id),
-            identity: new.identity,
+            id,
+            kind: new.kind,
+            identity: Some(new.identity),
             entry: settings.id,
             scope: new.scope,
+            stamp: new.stamp,
             sign_in: &settings.name,
             client_address: &new.client.to_string(),
             user_agent: new.user_agent,
             now,
-            lifetimes: self.sessions.lifetimes(),
+            lifetimes: self.sessions.clocks().of(new.kind),
         });
         let mut line = Self::line_about(&session, AuditEvent::SignIn, now);
         let client = Some(new.client);
-        if self.sessions.open(session.clone(), now).is_err() {
-            line.event = AuditEvent::TableFull;
-            line.session = None;
-            self.logs.audit(&AuditLine { client, request_id: Some(new.request_id), ..line });
-            self.metrics.sessions_refused.inc();
-            return Err(Rejection::SessionsFull);
-        }
+        let Opened { ended, commit } = match self.sessions.open(session.clone(), new.instead_of, now) {
+            Ok(opened) => opened,
+            Err(Refused::Unavailable) => return Err(NotOpened::Unavailable),
+            Err(Refused::SubjectFull(held)) => {
+                line.event = AuditEvent::SubjectFull;
+                line.session = None;
+                self.logs.audit(&AuditLine { client, request_id: Some(new.request_id), ..line });
+                return Err(NotOpened::SubjectFull(held));
+            }
+            Err(Refused::Full) => {
+                line.event = AuditEvent::TableFull;
+                line.session = None;
+                self.logs.audit(&AuditLine { client, request_id: Some(new.request_id), ..line });
+                self.metrics.sessions_refused.inc();
+                return Err(NotOpened::Full);
+            }
+        };
         self.logs.audit(&AuditLine { client, request_id: Some(new.request_id), ..line });
         self.metrics.session_started(&settings.name);
-        Ok((session.clone(), token.encode()))
+        for (former, end) in ended {
+            self.note_ended(&[former], end, client, Some(new.request_id), now);
+        }
+        Ok(NewlyOpened { session: session.clone(), token: token.encode(), commit })
+    }
+
+    /// Opens a session for a visitor who has not signed in, like [`Parts::open_session`].
+    ///
+    /// No audit line tells of it: it is counted, and every first visit to a shop would be one.
+    pub fn open_anonymous(
+        &self,
+        snapshot: &Snapshot,
+        new: &NewVisitor<'_>,
+        now: Timestamp,
+    ) -> Result<NewlyOpened, NotOpened> {
+        let (token, digest, id) = fresh_names(snapshot)?;
+        let session = Session::open(Opening {
+            digest,
+            id,
+            kind: Kind::Anonymous,
+            identity: None,
+            entry: NO_ENTRY,
+            scope: new.scope,
+            stamp: 0,
+            sign_in: "",
+            client_address: &new.client.to_string(),
+            user_agent: new.user_agent,
+            now,
+            lifetimes: self.sessions.clocks().of(Kind::Anonymous),
+        });
+        let Opened { commit, .. } =
+            self.sessions.open(session.clone(), &[], now).map_err(|refused| match refused {
+                Refused::Unavailable => NotOpened::Unavailable,
+                Refused::Full | Refused::SubjectFull(_) => NotOpened::Full,
+            })?;
+        Ok(NewlyOpened { session, token: token.encode(), commit })
+    }
+
+    /// Waits until a session is durable, and gives it with its token.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot keep it; nothing of it is left.
+    pub async fn settle(&self, opened: NewlyOpened) -> Result<(Session, Secret<String>), Rejection> {
+        let NewlyOpened { session, token, commit } = opened;
+        if commit.done().await.is_err() {
+            self.withdraw(&session);
+            return Err(Rejection::StoreUnavailable);
+        }
+        Ok((session, token))
+    }
+
+    /// Ends a session that was opened a moment ago and could not be made durable: nobody has its token.
+    pub fn withdraw(&self, session: &Session) {
+        let ended = self.sessions.end(session.digest(), End::Revoked);
+        self.note_ended(&ended.sessions, End::Revoked, None, None, self.clock.now());
+        ended.commit.forget();
     }
 
     /// Notes that sessions have ended; they are out of the table already.
@@ -131,10 +264,14 @@ impl Parts {
         now: Timestamp,
     ) {
         for session in ended {
+            self.metrics.sessions_ended(end, 1);
+            if session.is_anonymous() && matches!(end, End::Idle | End::Lifetime) {
+                // Visitors who went their way; their coming was no line either.
+                continue;
+            }
             let event = if end == End::SignOut { AuditEvent::SignOut } else { AuditEvent::SessionEnded };
             let line = Self::line_about(session, event, now);
             self.logs.audit(&AuditLine { client, request_id, reason: Some(end.as_str()), ..line });
-            self.metrics.sessions_ended(end, 1);
         }
     }
 
@@ -164,6 +301,17 @@ impl Parts {
             ..AuditLine::new(now, event)
         }
     }
+}
+
+/// A fresh token with its digest, and a fresh public name.
+fn fresh_names(snapshot: &Snapshot) -> Result<(SessionToken, TokenDigest, SessionId), NotOpened> {
+    let tokens = snapshot.session_tokens.as_ref().ok_or(NotOpened::NoKeys)?;
+    let mut bits = [0; 32];
+    random(&mut bits);
+    let (token, digest) = tokens.ring().issue(bits);
+    let mut id = [0; 16];
+    random(&mut id);
+    Ok((token, digest, SessionId::from_bytes(id)))
 }
 
 /// Fills `bytes` from the operating system's generator.

@@ -7,7 +7,7 @@ use crate::domain::caching;
 use crate::domain::cookie;
 use crate::domain::decision::{Navigation, Rejection};
 use crate::domain::fold;
-use crate::domain::session::Session;
+use crate::domain::session::{Cause, Session};
 use crate::domain::target::Target;
 use crate::proxy::admit;
 use crate::proxy::context::Context;
@@ -103,11 +103,15 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         Rejection::NoRoute => StatusCode::NOT_FOUND,
         Rejection::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
         Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => StatusCode::UNAUTHORIZED,
-        Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) => StatusCode::FORBIDDEN,
+        Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) | Rejection::SubjectFull => {
+            StatusCode::FORBIDDEN
+        }
         Rejection::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::LengthRequired => StatusCode::LENGTH_REQUIRED,
         Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
-        Rejection::SessionsFull | Rejection::NoServer => StatusCode::SERVICE_UNAVAILABLE,
+        Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Rejection::Upstream(_) => StatusCode::BAD_GATEWAY,
         Rejection::UpstreamLate(_) => StatusCode::GATEWAY_TIMEOUT,
         Rejection::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -136,6 +140,9 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
             answer = answer.with("WWW-Authenticate", challenge(rejection, takes_tokens));
         }
         Rejection::Method(allowed) => answer = answer.with("Allow", allow(allowed)),
+        Rejection::StoreUnavailable => {
+            answer = answer.with("Retry-After", HeaderValue::from_static("5"));
+        }
         Rejection::SessionsFull | Rejection::NoServer => {
             answer = answer.with("Retry-After", HeaderValue::from_static("10"));
         }
@@ -157,10 +164,12 @@ fn page_for<'a>(
         (Rejection::Unauthenticated(_) | Rejection::BadBearer(_), _) => Page::Unauthorized,
         (Rejection::NoRoute, _) => Page::NotFound,
         (Rejection::Method(_), _) => Page::MethodNotAllowed,
-        (Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_), _) => Page::Forbidden { subject },
+        (Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) | Rejection::SubjectFull, _) => {
+            Page::Forbidden { subject }
+        }
         (Rejection::TooLarge, _) => Page::TooLarge,
         (Rejection::BadRequest(_) | Rejection::LengthRequired | Rejection::TooSlow, _) => Page::BadRequest,
-        (Rejection::SessionsFull | Rejection::NoServer, _) => Page::Unavailable,
+        (Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer, _) => Page::Unavailable,
         (Rejection::Upstream(_), _) => Page::BadGateway,
         (Rejection::UpstreamLate(_), _) => Page::GatewayTimeout,
         (Rejection::Internal(_), _) => Page::Internal,
@@ -228,23 +237,55 @@ pub(crate) fn allow(methods: &[Method]) -> HeaderValue {
 
 /// The whole answer, as bytes, to a head that no filter saw; the connection ends with it.
 pub(crate) fn raw(status: u16, request_id: &str) -> Vec<u8> {
-    let reason =
-        StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Refused");
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    write(status, &Rejection::BadRequest("head"), "", request_id, false)
+}
+
+/// The whole answer, as bytes, to a request whose session ended while it waited for its answer.
+pub(crate) fn ended(ctx: &Context) -> Vec<u8> {
+    let rejection = Rejection::Unauthenticated(Cause::Absent);
+    let takes_tokens = ctx.route.is_some_and(|route| ctx.snapshot.route[route].takes_tokens());
+    let challenge = challenge(&rejection, takes_tokens);
+    let challenge = format!("WWW-Authenticate: {}\r\n", challenge.to_str().unwrap_or_default());
+    write(status(&rejection), &rejection, &challenge, ctx.request_id_text(), ctx.head_only)
+}
+
+fn write(
+    status: StatusCode,
+    rejection: &Rejection,
+    fields: &str,
+    request_id: &str,
+    head_only: bool,
+) -> Vec<u8> {
+    let reason = status.canonical_reason().unwrap_or("Refused");
+    let status = status.as_u16();
     let body = json!({
         "type": "about:blank",
         "title": reason,
         "status": status,
-        "detail": Rejection::BadRequest("head").to_string(),
+        "detail": rejection.to_string(),
         "request_id": request_id,
     })
     .to_string();
     let length = body.len();
+    let body = if head_only { "" } else { &body };
     format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: application/problem+json\r\nContent-Length: {length}\r\n\
-         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Request-Id: {request_id}\r\n\
+         {fields}Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Request-Id: {request_id}\r\n\
          Connection: close\r\n\r\n{body}"
     )
     .into_bytes()
+}
+
+/// Whom an upstream's answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Whoever asks gets the same.
+    Everybody,
+    /// Those without a session: others would be told of their data.
+    Strangers,
+    /// This visitor alone.
+    Visitor,
 }
 
 /// Takes out of an upstream's answer what is not for visitors, and keeps it out of shared caches where it depends on who asks.
@@ -255,7 +296,7 @@ pub(crate) fn clean(
     head: &mut ResponseHeader,
     snapshot: &Snapshot,
     outside: External,
-    is_protected: bool,
+    audience: Audience,
 ) -> pingora::Result<()> {
     let phrase = head.get_reason_phrase();
     let phrase = phrase.filter(|phrase| Some(*phrase) != head.status.canonical_reason()).map(str::to_owned);
@@ -265,8 +306,12 @@ pub(crate) fn clean(
         drop_hop_by_hop(&mut parts.headers);
     }
     strip(&mut parts.headers, snapshot, outside);
-    if is_protected {
-        make_private(&mut parts.headers);
+    match audience {
+        Audience::Everybody => {}
+        Audience::Strangers => {
+            parts.headers.append(VARY, HeaderValue::from_static("Cookie"));
+        }
+        Audience::Visitor => make_private(&mut parts.headers),
     }
     *head = ResponseHeader::from(parts);
     match phrase {
@@ -338,7 +383,7 @@ fn is_session_header(name: &HeaderName) -> bool {
 /// What `GET session` tells.
 pub(crate) fn session_document(
     session: &Session,
-    lifetimes: crate::domain::session::Lifetimes,
+    clocks: &crate::domain::session::Clocks,
 ) -> serde_json::Value {
     use crate::domain::identity::{Claim, EMAIL, GROUPS, decode};
     let identity = session.identity();
@@ -354,7 +399,7 @@ pub(crate) fn session_document(
         "groups": groups,
         "sign_in": session.sign_in(),
         "started_at": session.opened_at(),
-        "idle_until": session.idle_until(&lifetimes),
-        "ends_at": session.ends_at(&lifetimes),
+        "idle_until": session.idle_until(clocks),
+        "ends_at": session.ends_at(clocks),
     })
 }

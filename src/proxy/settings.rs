@@ -2,6 +2,7 @@
 
 use crate::domain::access::Access;
 use crate::domain::route::HostPattern;
+use crate::domain::session::SpaceId;
 use http::{HeaderName, Method};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -35,6 +36,15 @@ pub enum Encoding {
     Utf8,
 }
 
+/// An instant at which a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// If it is not used.
+    IdleUntil,
+    /// However busy.
+    EndsAt,
+}
+
 /// One identity header.
 #[derive(Clone, Debug)]
 pub struct IdentityHeader {
@@ -42,6 +52,8 @@ pub struct IdentityHeader {
     pub name: HeaderName,
     /// The claim whose value it carries.
     pub claim: String,
+    /// The deadline of the session that it carries instead: a claim of that name is never looked at.
+    pub deadline: Option<Deadline>,
     /// How.
     pub encoding: Encoding,
 }
@@ -116,8 +128,30 @@ pub struct RouteSettings {
     pub sign_in: Vec<String>,
     /// Leave the Authorization header in place although its token was consumed.
     pub forward_authorization: bool,
+    /// What it has to do with the visitor's session.
+    pub session: RouteSession,
     /// Position in `upstreams`.
     pub upstream: usize,
+}
+
+/// `session` of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteSession {
+    /// The space of session data that the upstream reads and writes; absent: none.
+    pub data: Option<SpaceId>,
+    /// Requests count as use of the session.
+    pub counts_activity: bool,
+}
+
+/// What exchanges must know of `sessions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRules {
+    /// Visitors may ask to be remembered.
+    pub remember_me: bool,
+    /// A visitor who has not signed in gets a session with the first data that is kept.
+    pub anonymous: bool,
+    /// The longest encoded object in one space of session data, in bytes.
+    pub data_max_bytes: usize,
 }
 
 /// The session cookie.

@@ -3,19 +3,23 @@
 //! An exchange loads it once and keeps it to its end. What outlives a configuration (the session table, the caches, the
 //! counters) is not in here.
 
+use crate::auth::SignInSettings;
 use crate::auth::bearer::Bearer;
 use crate::auth::device::DeviceCookies;
 use crate::auth::form::FormTokens;
 use crate::auth::password::PasswordWay;
 use crate::auth::session_token::SessionTokens;
-use crate::domain::access::Access;
+use crate::auth::upstream_way::UpstreamWay;
+use crate::auth::users::User;
+use crate::domain::access::{Access, EntryId};
 use crate::domain::fold::Guard;
+use crate::domain::origin::Origin;
 use crate::domain::route::RouteTable;
-use crate::domain::session::{Lifetimes, ScopeId};
+use crate::domain::session::{ScopeId, Session, SpaceId};
 use crate::proxy::admit::scope_of;
 pub use crate::proxy::forward::GUARDED;
 use crate::proxy::pages::Pages;
-use crate::proxy::settings::{CookieSettings, External};
+use crate::proxy::settings::{CookieSettings, External, SessionRules};
 use crate::proxy::upstream::Upstream;
 use crate::telemetry::metrics::RouteMetrics;
 use ipnet::IpNet;
@@ -46,11 +50,14 @@ pub struct Snapshot {
     /// Believes bearer tokens.
     pub bearer: Bearer,
     /// Ways to sign in, in file order.
-    pub ways: Vec<Arc<PasswordWay>>,
+    pub ways: Vec<Way>,
     /// The session cookie.
     pub cookie: CookieSettings,
-    /// The clocks of new sessions.
-    pub lifetimes: Lifetimes,
+    /// What the session cookie was called earlier in this process, the latest last. A browser may still send one with a
+    /// token that counts.
+    pub former_cookies: Vec<String>,
+    /// What exchanges must know of `sessions`.
+    pub rules: SessionRules,
     /// What visitors read.
     pub pages: Pages,
     /// Proof that a form is ours; absent where no key is configured.
@@ -73,10 +80,41 @@ pub struct Route {
     pub ways: Vec<usize>,
     /// Leave a consumed Authorization header in place.
     pub forward_authorization: bool,
+    /// The space of session data that its upstream reads and writes.
+    pub data: Option<SpaceId>,
+    /// Requests count as use of the session.
+    pub counts_activity: bool,
     /// Number of its upstream.
     pub upstream: usize,
     /// It names hosts: then the request's canonical host may stand in URLs, else that of `external_url`.
     pub names_hosts: bool,
+}
+
+/// A way to sign in, ready to be asked.
+#[derive(Clone)]
+pub enum Way {
+    /// Our form, against a users file.
+    Password(Arc<PasswordWay>),
+    /// The answers of an upstream.
+    Upstream(Arc<UpstreamWay>),
+}
+
+impl Way {
+    /// Its name, fingerprint and source.
+    pub fn settings(&self) -> &SignInSettings {
+        match self {
+            Self::Password(way) => way.settings(),
+            Self::Upstream(way) => way.settings(),
+        }
+    }
+
+    /// The way, if it is one with a form of ours.
+    pub fn password(&self) -> Option<&Arc<PasswordWay>> {
+        match self {
+            Self::Password(way) => Some(way),
+            Self::Upstream(_) => None,
+        }
+    }
 }
 
 impl Route {
@@ -85,12 +123,22 @@ impl Route {
         matches!(self.access, Access::Protected(_))
     }
 
+    /// Origins besides our own whose requests count as the visitor's.
+    pub(crate) fn cross_origin(&self) -> &[Origin] {
+        match &self.access {
+            Access::Public => &[],
+            Access::Protected(protected) => &protected.cross_origin,
+        }
+    }
+
     /// Whether bearer tokens are looked at.
     pub(crate) fn takes_tokens(&self) -> bool {
         matches!(&self.access, Access::Protected(protected) if !protected.tokens.is_empty())
     }
 }
 
+/// So many earlier names of the session cookie are remembered.
+const FORMER_COOKIES_MAX: usize = 4;
 /// The cookie that ties a form to a browser.
 const FORM_COOKIE: [&str; 2] = ["__Host-vestibule-form", "vestibule-form"];
 /// The cookie that marks a browser which has signed in before.
@@ -102,6 +150,11 @@ impl Snapshot {
     /// The session cookie's name: as configured over https, `session` on loopback without.
     pub(crate) fn cookie_name(&self, outside: External) -> &str {
         if outside.https { &self.cookie.name } else { PLAIN_SESSION_COOKIE }
+    }
+
+    /// The session cookie's `SameSite`: without https a browser takes no `None`.
+    pub(crate) fn same_site(&self, outside: External) -> cookie::SameSite {
+        if outside.https { self.cookie.same_site } else { cookie::SameSite::Lax }
     }
 
     /// The form cookie's name.
@@ -117,6 +170,28 @@ impl Snapshot {
     /// Every cookie of ours: no upstream sees or sets one.
     pub(crate) fn own_cookies(&self, outside: External) -> [&str; 3] {
         [self.cookie_name(outside), Self::form_cookie(outside), Self::device_cookie(outside)]
+    }
+
+    /// Whether the users file of the way with this fingerprint says of `name` what `user` is.
+    ///
+    /// The users are read again while passwords are hashed and sessions opened. Who was signed in by what stood there
+    /// before must not keep a session that the reload did not find in the table.
+    pub fn knows(&self, entry: EntryId, name: &str, user: &User) -> bool {
+        let way = self.ways.iter().filter_map(Way::password).find(|way| way.settings().id == entry);
+        way.is_some_and(|way| way.users().find(name) == Some(user))
+    }
+
+    /// Whether a way in still is the one by which a session was opened: the entry's fingerprint, not its name.
+    pub(crate) fn knows_entry(&self, session: &Session) -> bool {
+        self.ways.iter().any(|way| way.settings().id == session.entry())
+    }
+
+    /// What this configuration and those before it called the session cookie, for the one that follows it.
+    pub fn cookie_names(&self) -> Vec<String> {
+        let former = self.former_cookies.iter().filter(|name| **name != self.cookie.name);
+        let mut names: Vec<String> = former.chain([&self.cookie.name]).cloned().collect();
+        names.drain(..names.len().saturating_sub(FORMER_COOKIES_MAX));
+        names
     }
 
     /// The scope on which a session opened here counts.

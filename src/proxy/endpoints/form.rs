@@ -27,12 +27,22 @@ pub(super) fn browser_of(
     head: &RequestHeader,
     ctx: &Context,
 ) -> Result<(BrowserSecret, Option<NewCookie>), Rejection> {
-    let name = Snapshot::form_cookie(ctx.outside());
-    if let Some(browser) = own_cookie(&head.headers, name).and_then(|value| forms.browser(value.as_bytes())) {
+    if let Some(browser) = known_browser(forms, head, ctx) {
         return Ok((browser, None));
     }
+    let name = Snapshot::form_cookie(ctx.outside());
     let (browser, cookie) = forms.new_browser().map_err(|_| Rejection::Internal("random"))?;
     Ok((browser, Some(host_cookie(ctx, name, Some(&cookie), None))))
+}
+
+/// The secret of a browser that brings its cookie.
+pub(super) fn known_browser(
+    forms: &FormTokens,
+    head: &RequestHeader,
+    ctx: &Context,
+) -> Option<BrowserSecret> {
+    own_cookie(&head.headers, Snapshot::form_cookie(ctx.outside()))
+        .and_then(|value| forms.browser(value.as_bytes()))
 }
 
 /// Whether `token` was issued to this browser for `purpose`, and lately.
@@ -43,9 +53,7 @@ pub(super) fn is_proved(
     purpose: &str,
     token: &str,
 ) -> bool {
-    own_cookie(&head.headers, Snapshot::form_cookie(ctx.outside()))
-        .and_then(|value| forms.browser(value.as_bytes()))
-        .is_some_and(|browser| forms.check(token, &browser, purpose, ctx.now))
+    known_browser(forms, head, ctx).is_some_and(|browser| forms.check(token, &browser, purpose, ctx.now))
 }
 
 /// The fields of a form (`application/x-www-form-urlencoded`); wiped when dropped.
@@ -88,6 +96,11 @@ impl Form {
     /// The first field of this name; empty if there is none.
     pub(super) fn field(&self, name: &str) -> &str {
         self.0.iter().find(|(held, _)| held == name).map_or("", |(_, value)| value)
+    }
+
+    /// Every field of this name, in order.
+    pub(super) fn fields(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(held, _)| held == name).map(|(_, value)| &**value)
     }
 
     /// A field that nothing may print.

@@ -1,24 +1,22 @@
 //! `logout`: asks on GET, ends on POST. `everywhere=1` ends all of the subject's sessions.
 
 use super::form::{self, Form};
-use super::{is_own_form, presented_sessions, session_cookie};
+use super::{LOGIN, end_session, is_own_form, kept, note_ended, presented_sessions, session_cookie};
 use crate::domain::decision::Rejection;
 use crate::domain::session::{End, Session};
 use crate::proxy::context::Context;
 use crate::proxy::pages::{Logout, Page, field};
 use crate::proxy::parts::Parts;
 use crate::proxy::respond::Answer;
+use crate::store::journal::Commit;
 use http::{HeaderValue, StatusCode};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session as Exchange;
 
-/// Where to sign in again.
-const LOGIN: &str = "/_vestibule/login";
-
 /// Asks whether to sign out; who is not signed in is told so.
 pub(super) fn ask(parts: &Parts, head: &RequestHeader, ctx: &mut Context) -> Result<Answer, Rejection> {
-    let sessions = presented_sessions(parts, head, ctx);
-    let Some(session) = sessions.first() else {
+    let sessions = presented_sessions(parts, head, ctx)?;
+    let Some(session) = sessions.iter().find(|session| !session.is_anonymous()) else {
         return Ok(Answer::page(StatusCode::OK, ctx, head, &Page::SignedOut { login_url: Some(LOGIN) }));
     };
     let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
@@ -44,32 +42,36 @@ pub(super) async fn answer(
     }
     let form = Form::read(exchange).await?;
     let head = exchange.req_header();
-    let sessions = presented_sessions(parts, head, ctx);
-    if !sessions.is_empty() {
+    let sessions = presented_sessions(parts, head, ctx)?;
+    if sessions.iter().any(|session| !session.is_anonymous()) {
         let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
         let token = form.field(field::FORM_TOKEN);
         if !sessions.iter().any(|session| form::is_proved(forms, head, ctx, &purpose(session), token)) {
             return Err(Rejection::BadForm("form_token"));
         }
-        for session in &sessions {
-            end(parts, ctx, session, form.field(field::EVERYWHERE) == "1");
-        }
     }
-    let (name, value) = session_cookie(parts, ctx, None);
-    Ok(Answer::page(StatusCode::OK, ctx, head, &Page::SignedOut { login_url: Some(LOGIN) })
-        .with(name, value)
-        .with("Clear-Site-Data", HeaderValue::from_static("\"cache\"")))
+    let everywhere = form.field(field::EVERYWHERE) == "1";
+    kept(sessions.iter().map(|session| end(parts, ctx, session, everywhere)).collect()).await?;
+    Ok(signed_out(parts, head, ctx))
 }
 
-/// Ends `session`, or everywhere: all sessions of its subject.
-pub(super) fn end(parts: &Parts, ctx: &Context, session: &Session, everywhere: bool) {
-    let ended = if everywhere {
-        let identity = session.identity();
-        parts.sessions.end_subject(identity.source(), identity.subject(), End::SignOut)
-    } else {
-        parts.sessions.end(session.digest(), End::SignOut).into_iter().collect()
-    };
-    parts.note_ended(&ended, End::SignOut, Some(ctx.client), Some(ctx.request_id_text()), ctx.now);
+/// The page that ends a sign-out: no cookie, and nothing of before in the browser's cache.
+pub(super) fn signed_out(parts: &Parts, head: &RequestHeader, ctx: &Context) -> Answer {
+    let (name, value) = session_cookie(parts, ctx, None);
+    Answer::page(StatusCode::OK, ctx, head, &Page::SignedOut { login_url: Some(LOGIN) })
+        .with(name, value)
+        .with("Clear-Site-Data", HeaderValue::from_static("\"cache\""))
+}
+
+/// Ends `session`, or everywhere: all sessions of its subject. The answer has to wait until it is [`super::kept`].
+pub(crate) fn end(parts: &Parts, ctx: &Context, session: &Session, everywhere: bool) -> Commit {
+    // Of a way in that is gone or leads elsewhere, the subject may be another person's by now.
+    if !everywhere || session.is_anonymous() || !ctx.snapshot.knows_entry(session) {
+        return end_session(parts, ctx, session, End::SignOut);
+    }
+    let identity = session.identity();
+    let ended = parts.sessions.end_subject(identity.source(), identity.subject(), End::SignOut);
+    note_ended(parts, ctx, ended, End::SignOut)
 }
 
 /// What the form token is good for: ending this very session.

@@ -4,7 +4,11 @@
 //! without its optional parts, in each language. The samples contain markup, so that a template which switches
 //! escaping off is found. What the content security policy would block is named where it stands.
 
-use super::{BUILT_IN, Language, Login, Logout, Message, PAGES, Page, Pages, STYLE, Way, environment, field};
+use super::{
+    Account, BUILT_IN, Choose, Language, Link, Listed, Login, Logout, Message, PAGES, Page, Pages, STYLE,
+    Way, environment, field,
+};
+use crate::domain::time::Timestamp;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read as _;
@@ -170,7 +174,8 @@ fn numbered(source: &str) -> impl Iterator<Item = (usize, String)> {
 
 /// Renders every sample in every language.
 fn try_all(pages: &Pages, folder: &Path, problems: &mut BTreeSet<PageProblem>) {
-    for page in samples() {
+    let sessions = sample_sessions();
+    for page in samples(&sessions) {
         let file = folder.join(format!("{}.html", page.name()));
         for language in Language::ALL {
             match pages.render_with(&pages.templates, &page, language, MARKUP) {
@@ -206,7 +211,15 @@ fn try_all(pages: &Pages, folder: &Path, problems: &mut BTreeSet<PageProblem>) {
 
 fn required_fields(page: &Page<'_>) -> &'static [&'static str] {
     match page {
+        Page::Login(Login { ways: [], .. }) => &[],
+        Page::Login(Login { remember: Some(_), .. }) => {
+            &[field::USER, field::PASSWORD, field::WAY, field::RETURN_TO, field::FORM_TOKEN, field::REMEMBER]
+        }
         Page::Login(_) => &[field::USER, field::PASSWORD, field::WAY, field::RETURN_TO, field::FORM_TOKEN],
+        Page::Choose(_) => {
+            &[field::PROOF, field::WAY, field::USER, field::RETURN_TO, field::REMEMBER, field::END]
+        }
+        Page::Account(_) => &[field::FORM_TOKEN, field::END, field::OTHERS],
         Page::Logout(_) => &[field::FORM_TOKEN],
         _ => &[],
     }
@@ -216,11 +229,47 @@ fn required_fields(page: &Page<'_>) -> &'static [&'static str] {
 const MARKUP: &str = "\"'><x-raw>&amp;";
 const RAW: &str = "<x-raw>";
 
+/// A session that is marked, and one that is not.
+pub(super) fn sample_sessions() -> [Listed; 2] {
+    let session = |marked| Listed {
+        id: MARKUP.into(),
+        address: MARKUP.into(),
+        user_agent: MARKUP.into(),
+        since: Timestamp::from_secs(0),
+        used: Timestamp::from_secs(60),
+        sign_in: MARKUP.into(),
+        remembered: marked,
+        marked,
+    };
+    [session(true), session(false)]
+}
+
 /// Every page with its optional parts present, and absent. Pages stand in the order of [`PAGES`].
-pub(super) fn samples() -> Vec<Page<'static>> {
+pub(super) fn samples(sessions: &[Listed]) -> Vec<Page<'_>> {
     const ONE: &[Way<'_>] = &[Way { name: MARKUP, chosen: true }];
     const TWO: &[Way<'_>] = &[Way { name: MARKUP, chosen: false }, Way { name: "other", chosen: true }];
-    let first = Login { ways: ONE, return_to: MARKUP, form_token: MARKUP, user: "", message: None };
+    const LINKS: &[Link<'_>] = &[Link { name: MARKUP, url: MARKUP }];
+    let first = Login {
+        ways: ONE,
+        links: &[],
+        remember: None,
+        return_to: MARKUP,
+        form_token: MARKUP,
+        user: "",
+        message: None,
+    };
+    let choose = Choose {
+        sessions,
+        more: 0,
+        proof: MARKUP,
+        way: MARKUP,
+        user: MARKUP,
+        return_to: MARKUP,
+        remember: true,
+        at_least: None,
+        login_url: MARKUP,
+    };
+    let account = Account { subject: MARKUP, sessions, more: 0, form_token: MARKUP };
     let again = |message| Page::Login(Login { ways: TWO, user: MARKUP, message: Some(message), ..first });
     vec![
         Page::Login(first),
@@ -229,6 +278,13 @@ pub(super) fn samples() -> Vec<Page<'static>> {
         again(Message::Busy),
         again(Message::Expired),
         again(Message::Full),
+        Page::Login(Login { links: LINKS, remember: Some(true), ..first }),
+        Page::Login(Login { ways: &[], links: LINKS, ..first }),
+        Page::Choose(choose),
+        Page::Choose(Choose { at_least: Some(2), more: 3, ..choose }),
+        Page::SubjectFull,
+        Page::Account(account),
+        Page::Account(Account { more: 3, ..account }),
         Page::Logout(Logout { subject: MARKUP, sign_in: MARKUP, form_token: MARKUP }),
         Page::SignedOut { login_url: Some(MARKUP) },
         Page::SignedOut { login_url: None },

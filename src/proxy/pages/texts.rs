@@ -1,7 +1,8 @@
 //! What the pages say, in each language.
 //!
 //! One line per text: its name, English, Simplified Chinese. A page finds its title as `PAGE_title` and its
-//! sentence as `PAGE_text`; templates read every text as `text.NAME`. `{wait}` stands for a span such as "20 seconds".
+//! sentence as `PAGE_text`; templates read every text as `text.NAME`. `{wait}` stands for a span such as "20 seconds", other
+//! names in braces for what they say.
 
 use super::Language;
 use minijinja::value::{Serde, Value};
@@ -33,10 +34,48 @@ pub(super) const TEXTS: &[(&str, &str, &str)] = &[
         "No further sign-in is possible right now. Please try again later.",
         "暂时无法接受新的登录，请稍后重试。",
     ),
+    ("login_remember", "Keep me signed in on this device", "在此设备上保持登录"),
+    ("login_with", "Sign in with", "登录方式："),
+    ("choose_title", "Too many places at once", "登录的地方过多"),
+    (
+        "choose_text",
+        "Your password is right, but you are signed in at as many places as is allowed. End one of them to sign in here.",
+        "密码正确，但您登录的地方已达上限。请退出其中一个，以便在此登录。",
+    ),
+    ("choose_which", "End these", "要退出的登录"),
+    ("choose_button", "End these and sign in", "退出所选并登录"),
+    ("choose_all", "End all and sign in", "全部退出并登录"),
+    ("choose_cancel", "Do not sign in", "取消登录"),
+    ("choose_more", "Please choose at least {count}.", "请至少选择 {count} 个。"),
+    ("subject_full_title", "Too many places at once", "登录的地方过多"),
+    (
+        "subject_full_text",
+        "You are signed in at as many places as is allowed. Sign out at one of them, then try again.",
+        "您登录的地方已达上限。请先在其中一处退出登录，然后重试。",
+    ),
+    ("account_title", "Where you are signed in", "您登录的地方"),
+    (
+        "account_text",
+        "Each line is a browser that is signed in as you. End those that you do not know.",
+        "每一行是一个以您的身份登录的浏览器。如有您不认识的，请将其退出。",
+    ),
+    ("account_more", "And {count} more that are not shown.", "另有 {count} 个未显示。"),
+    ("account_others", "End all others", "退出其他所有登录"),
+    ("account_back", "Back to the start page", "返回首页"),
+    ("session_browser", "Browser", "浏览器"),
+    ("session_on", "{browser} on {system}", "{system} 上的 {browser}"),
+    ("session_nameless", "A browser without a name", "未知浏览器"),
+    ("session_address", "Address", "地址"),
+    ("session_since", "Since", "登录时间"),
+    ("session_used", "Last use", "最近使用"),
+    ("session_this", "this one", "当前"),
+    ("session_remembered", "(kept signed in)", "（保持登录）"),
+    ("session_end", "End", "退出"),
     ("logout_title", "Sign out?", "要退出登录吗？"),
     ("logout_text", "", ""),
     ("logout_everywhere", "On all my devices", "同时退出我的所有设备"),
     ("logout_button", "Sign out", "退出登录"),
+    ("logout_account", "Where else am I signed in?", "查看我登录的其他地方"),
     ("logout_stay", "Stay signed in", "保持登录"),
     ("signed_out_title", "You are signed out", "您已退出登录"),
     ("signed_out_text", "You may close this page.", "您可以关闭此页面。"),
@@ -145,7 +184,9 @@ mod tests {
             let translated =
                 chinese.is_empty() || chinese.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
             assert!(translated, "`{name}`: the Chinese text has no Chinese character");
-            assert_eq!(english.contains("{wait}"), chinese.contains("{wait}"), "`{name}` loses its span");
+            for value in ["{wait}", "{count}", "{browser}", "{system}"] {
+                assert_eq!(english.contains(value), chinese.contains(value), "`{name}` loses `{value}`");
+            }
         }
         for page in PAGES {
             for part in ["title", "text"] {
@@ -164,8 +205,10 @@ mod tests {
                 .any(|page| name.strip_prefix(page).is_some_and(|rest| matches!(rest, "_title" | "_text")));
             let of_a_message =
                 matches!(*name, "login_wrong" | "login_wait" | "login_busy" | "login_expired" | "login_full");
+            let with_values =
+                matches!(*name, "choose_more" | "account_more" | "session_on" | "session_nameless");
             let shown = templates.contains(&format!("text.{name} }}}}"));
-            assert!(of_a_page || of_a_message || shown, "`{name}` is not used");
+            assert!(of_a_page || of_a_message || with_values || shown, "`{name}` is not used");
         }
     }
 

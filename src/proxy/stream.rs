@@ -1,0 +1,98 @@
+//! Exchanges that outlast the configuration they were decided under.
+//!
+//! A request is decided once, and an exchange keeps its configuration to its end. Where the answer lasts (a `WebSocket`, server-sent
+//! events, a long download) each newer configuration decides about it again, by what the request asked and what the session
+//! is by then; one that it refuses is cut. Short answers are over before that could matter, and keep nothing.
+
+use crate::domain::access::Access;
+use crate::domain::decision::{Credential, Presented, decide};
+use crate::domain::session::{Cause, Session};
+use crate::domain::target::{Host, Target};
+use crate::net::streams::Standing;
+use crate::proxy::admit::{self, Asking, Way};
+use crate::proxy::context::Context;
+use crate::proxy::parts::Parts;
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use std::sync::Arc;
+
+/// An answer longer than this may last.
+const SHORT_BYTES_MAX: u64 = 1 << 20;
+
+/// What a request asked, as far as decisions depend on it.
+struct Asked {
+    listener: usize,
+    host: HeaderValue,
+    /// The canonical target.
+    target: Box<[u8]>,
+    method: Method,
+    headers: HeaderMap,
+}
+
+/// If the answer with this head may last, sees to it that newer configurations decide about the exchange again.
+pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &ResponseHeader, ctx: &Context) {
+    let (Some(link), Some(host)) = (&ctx.link, request.headers.get(HOST)) else { return };
+    let is_sessions =
+        ctx.admission.as_ref().and_then(|admission| admission.credential()?.session()).is_some();
+    if !is_sessions || !may_last(answer, ctx) {
+        return;
+    }
+    let asked = Asked {
+        listener: link.listener(),
+        host: host.clone(),
+        target: request.raw_path().into(),
+        method: request.method.clone(),
+        headers: admit::decisive(&request.method, &request.headers),
+    };
+    let parts = parts.clone();
+    let standing: Standing = Box::new(move |session| asked.stands(&parts, session));
+    link.decide_again(ctx.snapshot.generation, standing);
+}
+
+fn may_last(answer: &ResponseHeader, ctx: &Context) -> bool {
+    if answer.status.is_informational() {
+        return answer.status == StatusCode::SWITCHING_PROTOCOLS;
+    }
+    if ctx.head_only || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return false;
+    }
+    let length =
+        answer.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    length.is_none_or(|length| length > SHORT_BYTES_MAX)
+}
+
+impl Asked {
+    /// What the configuration in force says to the same request of this session: why not, if it refuses.
+    fn stands(&self, parts: &Parts, session: &Session) -> Result<(), &'static str> {
+        let snapshot = parts.snapshot.load_full();
+        let (Ok(host), Ok(target)) = (Host::parse(self.host.as_bytes()), Target::parse(&self.target)) else {
+            return Err("no_route");
+        };
+        let route = match admit::way(&snapshot, &host, &target, &self.method) {
+            Ok(Way::Route(route)) => route,
+            Ok(Way::Own(_)) => return Err("no_route"),
+            Err(rejection) => return Err(rejection.reason()),
+        };
+        let asking = Asking {
+            snapshot: &snapshot,
+            sessions: &parts.sessions,
+            outside: snapshot.outside[self.listener],
+            host: &host,
+            now: parts.clock.now(),
+            wall: &|| parts.clock.wall(),
+        };
+        let access = &snapshot.route[route].access;
+        if matches!(access, Access::Public) {
+            return Ok(());
+        }
+        let facts = admit::facts(&asking, access, &self.method, &self.headers);
+        // With the claims of today, not those that the stream was opened with.
+        match decide(access, facts, Presented::Credential(Credential::Session(session.current()))) {
+            Ok(admission) if admission.credential().is_some() => Ok(()),
+            // Where the route is open to all by now, the identity that the stream was opened with still is not believed.
+            Ok(_) => Err(Cause::OtherWay.reason()),
+            Err(refused) => Err(refused.rejection.reason()),
+        }
+    }
+}
