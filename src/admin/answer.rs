@@ -68,6 +68,13 @@ pub(super) fn full(detail: &str) -> Answer {
     answer
 }
 
+/// What needs the store, while it cannot write.
+pub(super) fn unavailable(detail: &str) -> Answer {
+    let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    set(&mut answer, RETRY_AFTER, "5");
+    answer
+}
+
 pub(super) fn set(answer: &mut Answer, name: HeaderName, value: &'static str) {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
 }

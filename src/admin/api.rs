@@ -1,28 +1,29 @@
 //! The session API: list, show, open, end. Subjects and sources are plain text here; the table keeps header form.
 
-use super::answer::{Answer, empty, full, json, problem};
-use super::{Control, OpenError, OpenRequest};
-use crate::domain::identity::{ClaimValue, Claims, EMAIL, GROUPS, SOURCE, SUBJECT, decode, encode_text};
-use crate::domain::session::{End, Lifetimes, Session, SessionId, State};
+use super::answer::{Answer, empty, full, json, problem, unavailable};
+use super::query::{FILTERS, PAGING, Query};
+use super::{Control, OpenError, OpenRequest, Reply};
+use crate::domain::identity::{ClaimValue, Claims, EMAIL, GROUPS, SOURCE, SUBJECT, decode};
+use crate::domain::session::{Clocks, End, Kind, Session, SessionId, State};
 use crate::domain::time::Timestamp;
-use crate::store::table::Filter;
+use crate::store::journal::Commit;
+use crate::store::table::Ended;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Sessions of one page where the caller names no number.
 const PAGE_DEFAULT: usize = 100;
-/// The longest page.
-pub(super) const PAGE_MAX: usize = 500;
 
-/// One session as the API shows it.
+/// One session as the API shows it. An anonymous one has no subject, source or way: these are empty.
 #[derive(Serialize)]
 pub(super) struct View {
     pub(super) id: String,
     pub(super) subject: String,
     pub(super) source: String,
     pub(super) sign_in: String,
+    pub(super) remembered: bool,
+    pub(super) anonymous: bool,
     pub(super) started_at: Timestamp,
     pub(super) last_used_at: Timestamp,
     pub(super) idle_until: Timestamp,
@@ -37,16 +38,18 @@ pub(super) struct Client {
 }
 
 impl View {
-    pub(super) fn of(session: &Session, lifetimes: &Lifetimes) -> Self {
+    pub(super) fn of(session: &Session, clocks: &Clocks) -> Self {
         Self {
             id: session.id().to_string(),
             subject: decode(session.identity().subject()),
             source: decode(session.identity().source()),
             sign_in: session.sign_in().to_owned(),
+            remembered: session.kind() == Kind::Remembered,
+            anonymous: session.is_anonymous(),
             started_at: session.opened_at(),
             last_used_at: session.last_used_at(),
-            idle_until: session.idle_until(lifetimes),
-            ends_at: session.ends_at(lifetimes),
+            idle_until: session.idle_until(clocks),
+            ends_at: session.ends_at(clocks),
             client: Client {
                 address: session.client_address().to_owned(),
                 user_agent: session.user_agent().to_owned(),
@@ -55,72 +58,19 @@ impl View {
     }
 }
 
-/// What a query may say.
-#[derive(Default)]
-pub(super) struct Query {
-    pub(super) subject: Option<String>,
-    pub(super) source: Option<String>,
-    pub(super) cursor: Option<SessionId>,
-    pub(super) limit: Option<usize>,
-}
-
-impl Query {
-    /// Reads a query; `known` are the names that the call understands. A name that it does not is refused:
-    /// `DELETE /sessions?subjct=alice` must not end everybody's.
-    pub(super) fn parse(query: &str, known: &[&str]) -> Result<Self, Box<Answer>> {
-        let bad = |detail: String| Box::new(problem(StatusCode::BAD_REQUEST, &detail));
-        let mut parsed = Self::default();
-        let mut seen = BTreeSet::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if !known.contains(&&*name) {
-                return Err(bad(format!(
-                    "`{name}` is no parameter of this call; it takes {}",
-                    known.join(", ")
-                )));
-            }
-            if !seen.insert(name.to_string()) {
-                return Err(bad(format!("`{name}` comes twice; send it once")));
-            }
-            // A form sends the fields that nobody filled in too.
-            if value.is_empty() {
-                continue;
-            }
-            match &*name {
-                "subject" => parsed.subject = Some(encode_text(&value)),
-                "source" => parsed.source = Some(encode_text(&value)),
-                "cursor" => {
-                    let cursor = value.parse().map_err(|_| {
-                        bad("`cursor` is none of ours; send `next` of the page before".to_owned())
-                    })?;
-                    parsed.cursor = Some(cursor);
-                }
-                _ => {
-                    let limit = value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
-                    parsed.limit =
-                        Some(limit.ok_or_else(|| bad(format!("`limit` is a number from 1 to {PAGE_MAX}")))?);
-                }
-            }
-        }
-        Ok(parsed)
-    }
-
-    fn filter(&self) -> Filter<'_> {
-        Filter { subject: self.subject.as_deref(), source: self.source.as_deref() }
-    }
-}
-
 /// One page of live sessions, and where the next one starts.
 pub(super) fn page(control: &dyn Control, query: &Query, now: Timestamp) -> (Vec<View>, Option<SessionId>) {
     let table = control.sessions();
-    let lifetimes = table.lifetimes();
-    let (sessions, next) = table.list(query.filter(), query.cursor, query.limit.unwrap_or(PAGE_DEFAULT));
-    let live = sessions.iter().filter(|session| session.state(now, &lifetimes) == State::Live);
-    (live.map(|session| View::of(session, &lifetimes)).collect(), next)
+    let clocks = table.clocks();
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
+    let (sessions, next) = table.list(query.filter(), query.cursor, limit, now);
+    let live = sessions.iter().filter(|session| session.state(now, &clocks) == State::Live);
+    (live.map(|session| View::of(session, &clocks)).collect(), next)
 }
 
 /// `GET /sessions`.
 pub(super) fn list(control: &dyn Control, query: &str, now: Timestamp) -> Answer {
-    let query = match Query::parse(query, &["subject", "source", "cursor", "limit"]) {
+    let query = match Query::parse(query, &[&FILTERS[..], &PAGING].concat()) {
         Ok(query) => query,
         Err(answer) => return *answer,
     };
@@ -133,62 +83,52 @@ pub(super) fn list(control: &dyn Control, query: &str, now: Timestamp) -> Answer
 pub(super) fn show(control: &dyn Control, id: SessionId, now: Timestamp) -> Answer {
     let table = control.sessions();
     match table.find_by_id(&id, now) {
-        Some(session) => json(StatusCode::OK, &View::of(&session, &table.lifetimes())),
+        Some(session) => json(StatusCode::OK, &View::of(&session, &table.clocks())),
         None => no_session(),
     }
 }
 
-/// Ends one session; tells whether there was one.
-pub(super) fn end_one(control: &dyn Control, id: SessionId, client: Option<IpAddr>, now: Timestamp) -> bool {
+/// Ends one session, if there is one that lives.
+pub(super) fn end_one(
+    control: &dyn Control,
+    id: SessionId,
+    client: Option<IpAddr>,
+    now: Timestamp,
+) -> Option<Commit> {
     let table = control.sessions();
     // One whose deadline has passed ended by that, and is not ours to end any more.
-    let Some(session) = table.find_by_id(&id, now).and_then(|_| table.end_by_id(&id, End::Revoked)) else {
-        return false;
-    };
-    control.ended(&[session], End::Revoked, client);
-    true
+    table.find_by_id(&id, now)?;
+    let Ended { sessions, commit } = table.end_by_id(&id, End::Revoked);
+    control.ended(&sessions, End::Revoked, client);
+    (!sessions.is_empty()).then_some(commit)
 }
 
 /// `DELETE /sessions/ID`.
-pub(super) fn end(control: &dyn Control, id: SessionId, client: Option<IpAddr>, now: Timestamp) -> Answer {
-    if end_one(control, id, client, now) { empty(StatusCode::NO_CONTENT) } else { no_session() }
-}
-
-/// `DELETE /sessions?subject=…`: all of a subject's, in one source or in all.
-pub(super) fn end_subject(control: &dyn Control, query: &str, client: Option<IpAddr>) -> Answer {
-    let query = match Query::parse(query, &["subject", "source"]) {
-        Ok(query) => query,
-        Err(answer) => return *answer,
-    };
-    let Some(subject) = &query.subject else {
-        return problem(
-            StatusCode::BAD_REQUEST,
-            "say whose: `?subject=alice`, and `&source=` for one source alone",
-        );
-    };
-    let table = control.sessions();
-    let sources = match &query.source {
-        Some(source) => BTreeSet::from([source.clone()]),
-        None => sources_of(control, &query),
-    };
-    let ended: Vec<Session> =
-        sources.iter().flat_map(|source| table.end_subject(source, subject, End::Revoked)).collect();
-    control.ended(&ended, End::Revoked, client);
-    json(StatusCode::OK, &serde_json::json!({ "ended": ended.len() }))
-}
-
-/// The sources in which the query's subject has sessions.
-fn sources_of(control: &dyn Control, query: &Query) -> BTreeSet<String> {
-    let mut sources = BTreeSet::new();
-    let mut cursor = None;
-    loop {
-        let (sessions, next) = control.sessions().list(query.filter(), cursor, PAGE_MAX);
-        sources.extend(sessions.iter().map(|session| session.identity().source().to_owned()));
-        if next.is_none() {
-            return sources;
-        }
-        cursor = next;
+pub(super) fn end(control: &dyn Control, id: SessionId, client: Option<IpAddr>, now: Timestamp) -> Reply {
+    match end_one(control, id, client, now) {
+        Some(commit) => Reply { commit, ..empty(StatusCode::NO_CONTENT).into() },
+        None => no_session().into(),
     }
+}
+
+/// `DELETE /sessions?…`: all that the filters name; at least one filter must say which.
+pub(super) fn end_where(control: &dyn Control, text: &str, client: Option<IpAddr>, now: Timestamp) -> Reply {
+    let query = match Query::parse(text, &FILTERS) {
+        Ok(query) => query,
+        Err(answer) => return (*answer).into(),
+    };
+    // A script whose variable is unset must not end the sessions of everybody else's choice.
+    if let Some((name, _)) = form_urlencoded::parse(text.as_bytes()).find(|(_, value)| value.is_empty()) {
+        let detail = format!("`{name}` is empty; give it a value, or leave it out");
+        return problem(StatusCode::BAD_REQUEST, &detail).into();
+    }
+    if query.names_nobody() {
+        let detail = format!("say which, with at least one of {}", FILTERS.join(", "));
+        return problem(StatusCode::BAD_REQUEST, &detail).into();
+    }
+    let Ended { sessions, commit } = control.sessions().end_where(&query.filter(), End::Revoked, now);
+    control.ended(&sessions, End::Revoked, client);
+    Reply { commit, ..json(StatusCode::OK, &serde_json::json!({ "ended": sessions.len() })).into() }
 }
 
 /// The body of `POST /sessions`.
@@ -206,6 +146,8 @@ struct Body {
     sign_in: Option<String>,
     #[serde(default)]
     host: Option<String>,
+    #[serde(default)]
+    remember_me: bool,
 }
 
 impl Body {
@@ -229,7 +171,14 @@ impl Body {
         }
         claims.extend(self.email.map(|email| (EMAIL.to_owned(), ClaimValue::Text(email))));
         claims.extend(self.groups.map(|groups| (GROUPS.to_owned(), ClaimValue::List(groups))));
-        Ok(OpenRequest { subject: self.subject, claims, sign_in: self.sign_in, host: self.host, client })
+        Ok(OpenRequest {
+            subject: self.subject,
+            claims,
+            sign_in: self.sign_in,
+            host: self.host,
+            remember_me: self.remember_me,
+            client,
+        })
     }
 }
 
@@ -265,28 +214,32 @@ struct CookieView<'a> {
 }
 
 /// `POST /sessions`.
-pub(super) fn open(control: &dyn Control, body: &[u8], client: Option<IpAddr>, now: Timestamp) -> Answer {
+pub(super) fn open(control: &dyn Control, body: &[u8], client: Option<IpAddr>, now: Timestamp) -> Reply {
     let request = serde_json::from_slice::<Body>(body)
         .map_err(|cause| format!("the body is not the JSON of this call: {cause}"))
         .and_then(|body| body.into_request(client));
     let request = match request {
         Ok(request) => request,
-        Err(detail) => return problem(StatusCode::BAD_REQUEST, &detail),
+        Err(detail) => return problem(StatusCode::BAD_REQUEST, &detail).into(),
     };
     let opened = match control.open_session(request, now) {
         Ok(opened) => opened,
         Err(error @ OpenError::Unfit(_)) => {
-            return problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string());
+            return problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()).into();
         }
-        Err(error @ OpenError::Full) => return full(&error.to_string()),
+        Err(error @ OpenError::Unavailable) => return unavailable(&error.to_string()).into(),
+        Err(error @ OpenError::Full) => return full(&error.to_string()).into(),
+        Err(error @ OpenError::SubjectFull) => {
+            return problem(StatusCode::CONFLICT, &error.to_string()).into();
+        }
     };
-    let session = View::of(&opened.session, &control.sessions().lifetimes());
+    let session = View::of(&opened.session, &control.sessions().clocks());
     let location = HeaderValue::try_from(format!("/sessions/{}", session.id)).expect("an id is base64url");
     // The one place where the value of a cookie is shown: the caller holds the admin token and asked for it.
     let cookie = CookieView { name: &opened.cookie_name, value: opened.cookie_value.expose() };
     let mut answer = json(StatusCode::CREATED, &OpenedView { session, cookie });
     answer.headers_mut().insert(http::header::LOCATION, location);
-    answer
+    Reply { answer, commit: opened.commit, opened: Some(opened.session) }
 }
 
 /// What came of `POST /reload`.

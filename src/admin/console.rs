@@ -1,16 +1,19 @@
 //! The console: one page that lists sessions and ends them. It works without JavaScript.
 
+use super::Reply;
 use super::answer::{self, Answer, empty, problem};
-use super::api::{self, Query, View};
+use super::api::{self, View};
+use super::query::{FILTERS, Query};
 use super::{Control, ServerState};
-use crate::domain::identity::decode;
 use crate::domain::session::SessionId;
 use crate::domain::time::Timestamp;
-use http::StatusCode;
+use crate::store::journal::Commit;
 use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
@@ -25,32 +28,32 @@ static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 #[derive(Serialize)]
 struct Page {
     sessions: Vec<View>,
-    /// The query of the next page.
+    /// The query of this page, and of the next.
+    query: String,
     next: Option<String>,
-    subject: String,
-    source: String,
+    /// The filters as they were given.
+    given: BTreeMap<&'static str, String>,
     state: ServerState,
     live: usize,
+    anonymous_live: usize,
 }
 
 /// `GET /`.
 pub(super) fn page(control: &dyn Control, query: &str, now: Timestamp) -> Answer {
-    let query = match Query::parse(query, &["subject", "source", "cursor"]) {
+    let query = match parse(query) {
         Ok(query) => query,
         Err(answer) => return *answer,
     };
-    let subject = query.subject.as_deref().map(decode).unwrap_or_default();
-    let source = query.source.as_deref().map(decode).unwrap_or_default();
     let (sessions, next) = api::page(control, &query, now);
-    let next = next.map(|next| {
-        form_urlencoded::Serializer::new(String::new())
-            .append_pair("subject", &subject)
-            .append_pair("source", &source)
-            .append_pair("cursor", &next.to_string())
-            .finish()
-    });
-    let page =
-        Page { sessions, next, subject, source, state: control.state(), live: control.sessions().live() };
+    let page = Page {
+        sessions,
+        query: query.again(query.cursor),
+        next: next.map(|next| query.again(Some(next))),
+        given: FILTERS.into_iter().map(|name| (name, query.given(name).to_owned())).collect(),
+        state: control.state(),
+        live: control.sessions().live(),
+        anonymous_live: control.sessions().anonymous_live(),
+    };
     let html = PAGES
         .get_template("console.html")
         .and_then(|template| template.render(Serde(&page)))
@@ -58,19 +61,36 @@ pub(super) fn page(control: &dyn Control, query: &str, now: Timestamp) -> Answer
     answer::page(StatusCode::OK, html)
 }
 
-/// `POST /`: the button of one row.
-pub(super) fn form(control: &dyn Control, body: &[u8], client: Option<IpAddr>, now: Timestamp) -> Answer {
+fn parse(query: &str) -> Result<Query, Box<Answer>> {
+    Query::parse(query, &[&FILTERS[..], &["cursor"]].concat())
+}
+
+/// `POST /`: the button of one row. Then the same page again.
+pub(super) fn form(
+    control: &dyn Control,
+    query: &str,
+    body: &[u8],
+    client: Option<IpAddr>,
+    now: Timestamp,
+) -> Reply {
+    let query = match parse(query) {
+        Ok(query) => query,
+        Err(answer) => return (*answer).into(),
+    };
     let mut fields = form_urlencoded::parse(body);
     let id: Option<SessionId> = match (fields.next(), fields.next()) {
         (Some((name, value)), None) if name == "end" => value.parse().ok(),
         _ => None,
     };
     let Some(id) = id else {
-        return problem(StatusCode::BAD_REQUEST, "the form names no session; reload the console page");
+        return problem(StatusCode::BAD_REQUEST, "the form names no session; reload the console page").into();
     };
     // Whether it was still there makes no difference to the page that follows.
-    api::end_one(control, id, client, now);
+    let commit = api::end_one(control, id, client, now).unwrap_or_else(Commit::ready);
     let mut answer = empty(StatusCode::SEE_OTHER);
-    answer::set(&mut answer, LOCATION, "/");
-    answer
+    let again = query.again(query.cursor);
+    let location = if again.is_empty() { "/".to_owned() } else { format!("/?{again}") };
+    let location = HeaderValue::try_from(location).expect("a serialised query is ASCII");
+    answer.headers_mut().insert(LOCATION, location);
+    Reply { commit, ..answer.into() }
 }

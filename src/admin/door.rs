@@ -1,5 +1,6 @@
 //! The walk of an admin request: who asks, for what, then the answer. Pure but for what [`Control`] does.
 
+use super::Reply;
 use super::answer::{Answer, method_not_allowed, metrics, problem, unauthenticated};
 use super::auth::{Proof, host_is_allowed, is_own_form, prove};
 use super::{AdminSettings, Control, api, console, probes};
@@ -43,7 +44,7 @@ pub(super) enum Call {
     ConsoleForm,
     List,
     Open,
-    EndSubject,
+    EndWhere,
     Show(SessionId),
     End(SessionId),
     Reload,
@@ -69,7 +70,7 @@ impl Call {
             "/" => Err(Miss::Method("GET, POST")),
             "/sessions" if get => Ok(Self::List),
             "/sessions" if method == Method::POST => Ok(Self::Open),
-            "/sessions" if method == Method::DELETE => Ok(Self::EndSubject),
+            "/sessions" if method == Method::DELETE => Ok(Self::EndWhere),
             "/sessions" => Err(Miss::Method("GET, POST, DELETE")),
             "/reload" if method == Method::POST => Ok(Self::Reload),
             "/reload" => Err(Miss::Method("POST")),
@@ -211,27 +212,27 @@ impl Door {
     }
 
     /// Does what was asked.
-    pub(super) fn act(&self, call: Call, head: &Head<'_>, body: &[u8], now: Timestamp) -> Answer {
+    pub(super) fn act(&self, call: Call, head: &Head<'_>, body: &[u8], now: Timestamp) -> Reply {
         let control = &*self.control;
         match call {
-            Call::Health => probes::health(),
-            Call::Ready => probes::ready(control.state()),
-            Call::Metrics => metrics(control.metrics()),
-            Call::Console => console::page(control, head.query, now),
-            Call::ConsoleForm => console::form(control, body, head.client, now),
-            Call::List => api::list(control, head.query, now),
+            Call::Health => probes::health().into(),
+            Call::Ready => probes::ready(control.state()).into(),
+            Call::Metrics => metrics(control.metrics()).into(),
+            Call::Console => console::page(control, head.query, now).into(),
+            Call::ConsoleForm => console::form(control, head.query, body, head.client, now),
+            Call::List => api::list(control, head.query, now).into(),
             Call::Open => api::open(control, body, head.client, now),
-            Call::EndSubject => api::end_subject(control, head.query, head.client),
-            Call::Show(id) => api::show(control, id, now),
+            Call::EndWhere => api::end_where(control, head.query, head.client, now),
+            Call::Show(id) => api::show(control, id, now).into(),
             Call::End(id) => api::end(control, id, head.client, now),
-            Call::Reload => api::reloaded(control.reload()),
+            Call::Reload => api::reloaded(control.reload()).into(),
         }
     }
 
     /// Answers one request whose body is at hand.
     pub fn handle(&self, head: &Head<'_>, body: &[u8], now: Timestamp) -> Answer {
         match self.enter(head) {
-            Ok(call) => self.act(call, head, body, now),
+            Ok(call) => self.act(call, head, body, now).answer,
             Err(answer) => *answer,
         }
     }
@@ -379,6 +380,7 @@ mod tests {
             body["sessions"][0],
             serde_json::json!({
                 "id": "AQEBAQEBAQEBAQEBAQEBAQ", "subject": "alice", "source": "local", "sign_in": "local",
+                "remembered": false, "anonymous": false,
                 "started_at": "2026-11-22T12:00:00Z", "last_used_at": "2026-11-22T12:00:00Z",
                 "idle_until": "2026-11-22T12:30:00Z", "ends_at": "2026-11-23T00:00:00Z",
                 "client": { "address": "192.0.2.1", "user_agent": "<b>Browser</b>" },
@@ -397,6 +399,17 @@ mod tests {
             ("subject=%E6%9D%8E", 1),
             ("subject=bob", 0),
             ("subject=", 3),
+            ("sign_in=staff", 2),
+            ("client=192.0.2.1", 3),
+            ("client=192.0.2.0/24&subject=alice", 2),
+            ("client=198.51.100.0/24", 0),
+            ("client=2001:db8::/32", 0),
+            ("idle_for=0s", 3),
+            ("idle_for=1s", 0),
+            ("opened_before=2026-11-22T12:00:00Z", 0),
+            ("opened_before=2026-11-22T12:00:01Z", 3),
+            ("anonymous=true", 0),
+            ("anonymous=false", 3),
         ] {
             let (_, body) = ask(&door, &Method::GET, "/sessions", query);
             assert_eq!(body["sessions"].as_array().map(Vec::len), Some(expected), "{query}");
@@ -433,30 +446,70 @@ mod tests {
     }
 
     #[test]
-    fn ending_all_of_a_subject_needs_the_subject_spelt_right() {
+    fn ending_several_needs_a_filter_spelt_right() {
         let behind = Arc::new(Behind::new());
-        for (number, subject, source) in [(1, "alice", "local"), (2, "alice", "staff"), (3, "bob", "local")] {
+        for (number, subject, source) in
+            [(1, "alice", "local"), (2, "alice", "staff"), (3, "bob", "local"), (4, "carol", "local")]
+        {
             behind.open(number, subject, source);
         }
         let door = door(Arc::clone(&behind));
-        for query in
-            ["", "subject=", "source=local", "subjct=alice", "subject=alice&subject=bob", "subject=alice&x=1"]
-        {
+        for query in [
+            "",
+            "subject=",
+            "anonymous=false",
+            "subjct=alice",
+            "subject=alice&subject=bob",
+            "subject=alice&x=1",
+            "subject=alice&limit=1",
+            "idle_for=2",
+        ] {
             assert_eq!(ask(&door, &Method::DELETE, "/sessions", query).0, 400, "{query}");
         }
-        assert_eq!(behind.table.live(), 3);
+        assert_eq!(behind.table.live(), 4);
         let (status, body) = ask(&door, &Method::DELETE, "/sessions", "subject=alice");
         assert_eq!((status, body), (200, serde_json::json!({ "ended": 2 })));
         assert_eq!(*behind.ended.lock(), ["alice revoked", "alice revoked"]);
-        assert_eq!(ask(&door, &Method::DELETE, "/sessions", "subject=bob&source=staff").1["ended"], 0);
-        assert_eq!(behind.table.live(), 1);
+        for (query, ended) in [
+            ("subject=bob&source=staff", 0),
+            ("client=198.51.100.0/24", 0),
+            ("anonymous=true", 0),
+            ("client=192.0.2.1&subject=bob", 1),
+            ("sign_in=local", 1),
+            ("sign_in=local", 0),
+        ] {
+            assert_eq!(ask(&door, &Method::DELETE, "/sessions", query).1["ended"], ended, "{query}");
+        }
+        assert_eq!(behind.table.live(), 0);
+    }
+
+    #[test]
+    fn the_console_filters_like_the_api_and_comes_back_to_the_same_page() {
+        let behind = Arc::new(Behind::new());
+        for (number, subject, source) in [(1, "alice", "local"), (2, "bob", "staff")] {
+            behind.open(number, subject, source);
+        }
+        let door = door(Arc::clone(&behind));
+        let query = "subject=alice&source=&sign_in=local&client=192.0.2.0%2F24&idle_for=&opened_before=";
+        let answer = door.handle(&head(&Method::GET, "/", query), b"", NOON);
+        let html = String::from_utf8_lossy(answer.body());
+        assert!(html.contains("alice") && !html.contains("bob"), "{html}");
+        let again = "/?subject=alice&amp;sign_in=local&amp;client=192.0.2.0%2F24";
+        assert!(html.contains(&format!("action=\"{again}\"")), "{html}");
+        assert!(html.contains("name=\"client\" value=\"192.0.2.0&#x2f;24\""), "{html}");
+        assert_eq!(door.handle(&head(&Method::GET, "/", "idle_for=x"), b"", NOON).status(), 400);
+        let form = b"end=AQEBAQEBAQEBAQEBAQEBAQ";
+        let own = Head { sec_fetch_site: Some(b"same-origin"), ..head(&Method::POST, "/", query) };
+        let answer = door.handle(&own, form, NOON);
+        assert_eq!((answer.status().as_u16(), behind.table.live()), (303, 1));
+        assert_eq!(answer.headers()["location"], "/?subject=alice&sign_in=local&client=192.0.2.0%2F24");
     }
 
     #[test]
     fn a_session_is_opened_with_what_the_body_says() {
         let behind = Arc::new(Behind::new());
         let door = door(Arc::clone(&behind));
-        let body = br#"{"subject":"alice","email":"a@example.com","groups":["ops"],"claims":{"level":3},"sign_in":"local"}"#;
+        let body = br#"{"subject":"alice","email":"a@example.com","groups":["ops"],"claims":{"level":3},"sign_in":"local","remember_me":true}"#;
         let answer = door.handle(&head(&Method::POST, "/sessions", ""), body, NOON);
         assert_eq!(answer.status(), 201);
         assert_eq!(answer.headers()["cache-control"], "no-store");
@@ -466,6 +519,7 @@ mod tests {
         let location = format!("/sessions/{}", opened["id"].as_str().expect("it has an id"));
         assert_eq!(answer.headers()["location"], location);
         let asked = behind.asked.lock().pop().expect("the process was asked");
+        assert!(asked.remember_me);
         assert_eq!(
             format!("{:?}", asked.claims),
             r#"{"email": Text("a@example.com"), "groups": List(["ops"]), "level": Number("3")}"#
@@ -473,6 +527,8 @@ mod tests {
         for (body, status) in [
             (&br#"{"subject":"nobody"}"#[..], 422),
             (br#"{"subject":"one-too-many"}"#, 503),
+            (br#"{"subject":"often-enough"}"#, 409),
+            (br#"{"subject":"alice","remember_me":1}"#, 400),
             (br#"{"subject":""}"#, 400),
             (br"{}", 400),
             (br#"{"subject":"alice","gruops":[]}"#, 400),

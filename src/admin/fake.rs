@@ -4,11 +4,12 @@ use super::{Control, Door, OpenError, OpenRequest, Opened, ServerState};
 use crate::domain::access::EntryId;
 use crate::domain::identity::{Claims, Identity};
 use crate::domain::secret::Secret;
-use crate::domain::session::{End, Lifetimes, Opening, ScopeId, Session, SessionId};
+use crate::domain::session::{Clocks, End, Kind, Lifetimes, Opening, ScopeId, Session, SessionId};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::token::TokenDigest;
 use crate::net::Address;
-use crate::store::table::Table;
+use crate::store::journal::{Change, Commit, Journal, Unavailable};
+use crate::store::table::{Limits, Table};
 use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,12 +26,48 @@ pub(super) struct Behind {
     pub(super) asked: Mutex<Vec<OpenRequest>>,
 }
 
+/// A store that cannot write.
+struct Stuck;
+
+impl Journal for Stuck {
+    fn write(&self, _: Change) -> Commit {
+        let (ack, commit) = Commit::pair();
+        ack.send(Err(Unavailable));
+        commit
+    }
+
+    fn can_write(&self) -> bool {
+        // It learns of it only when it writes.
+        true
+    }
+
+    fn touched(&self, _: &Session) {}
+}
+
 impl Behind {
     pub(super) fn new() -> Self {
+        Self::over(None)
+    }
+
+    /// Over a store that cannot write.
+    pub(super) fn stuck() -> Self {
+        Self::over(Some(Arc::new(Stuck)))
+    }
+
+    fn over(journal: Option<Arc<dyn Journal>>) -> Self {
         let lifetimes =
             Lifetimes { idle_timeout: Duration::from_mins(30), absolute_lifetime: Duration::from_hours(12) };
         Self {
-            table: Table::new(100, lifetimes),
+            table: Table::new(
+                Limits { capacity: 100, anonymous_capacity: 0, per_subject: None },
+                Clocks {
+                    signed_in: lifetimes,
+                    remembered: lifetimes,
+                    anonymous: lifetimes,
+                    renew_after: Duration::from_hours(3),
+                },
+                journal,
+            ),
             reload: Ok("in force".to_owned()),
             ended: Mutex::default(),
             refused: Mutex::default(),
@@ -40,20 +77,28 @@ impl Behind {
 
     /// Opens a session whose id is `number` repeated.
     pub(super) fn open(&self, number: u8, subject: &str, source: &str) -> Session {
+        let (session, commit) = self.opened(number, subject, source);
+        commit.forget();
+        session
+    }
+
+    fn opened(&self, number: u8, subject: &str, source: &str) -> (Session, Commit) {
         let session = Session::open(Opening {
             digest: TokenDigest::of(&[number; 32]),
             id: SessionId::from_bytes([number; 16]),
-            identity: &Identity::new(subject, source, &Claims::new()).expect("a plain identity packs"),
+            kind: Kind::SignedIn,
+            identity: Some(&Identity::new(subject, source, &Claims::new()).expect("a plain identity packs")),
             entry: EntryId(1),
             scope: ScopeId(1),
+            stamp: 0,
             sign_in: source,
             client_address: "192.0.2.1",
             user_agent: "<b>Browser</b>",
             now: NOON,
-            lifetimes: self.table.lifetimes(),
+            lifetimes: self.table.clocks().signed_in,
         });
-        self.table.open(session.clone(), NOON).expect("the table has room");
-        session
+        let opened = self.table.open(session.clone(), &[], NOON).expect("the table has room");
+        (session, opened.commit)
     }
 }
 
@@ -67,11 +112,13 @@ impl Control for Behind {
         match request.subject.as_str() {
             "nobody" => Err(OpenError::Unfit("`nobody` does not stand in users.yaml".to_owned())),
             "one-too-many" => Err(OpenError::Full),
-            subject => Ok(Opened {
-                session: self.open(200, subject, "local"),
-                cookie_name: "__Host-session".to_owned(),
-                cookie_value: Secret::new("the-token".to_owned()),
-            }),
+            "often-enough" => Err(OpenError::SubjectFull),
+            subject => {
+                let (session, commit) = self.opened(200, subject, "local");
+                let cookie_name = "__Host-session".to_owned();
+                let cookie_value = Secret::new("the-token".to_owned());
+                Ok(Opened { session, cookie_name, cookie_value, commit })
+            }
         }
     }
 
@@ -80,11 +127,15 @@ impl Control for Behind {
     }
 
     fn state(&self) -> ServerState {
-        ServerState { draining: false, in_force_since: NOON, rejected_since: None }
+        ServerState { draining: false, in_force_since: NOON, rejected_since: None, store_down_since: None }
     }
 
     fn metrics(&self) -> String {
         "vestibule_sessions_live 0\n".to_owned()
+    }
+
+    fn withdraw(&self, session: &Session) {
+        self.table.end(session.digest(), End::Revoked).commit.forget();
     }
 
     fn ended(&self, sessions: &[Session], end: End, _: Option<IpAddr>) {

@@ -18,6 +18,7 @@ mod door;
 #[cfg(test)]
 mod fake;
 mod probes;
+mod query;
 mod serve;
 
 pub use answer::Answer;
@@ -28,6 +29,7 @@ use crate::domain::secret::Secret;
 use crate::domain::session::{End, Session};
 use crate::domain::time::Timestamp;
 use crate::net::Address;
+use crate::store::journal::Commit;
 use crate::store::table::Table;
 use std::net::IpAddr;
 
@@ -66,6 +68,9 @@ pub trait Control: Send + Sync {
     /// The metrics as text.
     fn metrics(&self) -> String;
 
+    /// Ends a session that was opened a moment ago and could not be made durable.
+    fn withdraw(&self, session: &Session);
+
     /// Sessions were ended here: to be counted and audited.
     fn ended(&self, sessions: &[Session], end: End, client: Option<IpAddr>);
 
@@ -84,6 +89,8 @@ pub struct OpenRequest {
     pub sign_in: Option<String>,
     /// The host whose cookie it is; may be left out with `external_url` or one host.
     pub host: Option<String>,
+    /// It lives by the clocks of remembered sessions.
+    pub remember_me: bool,
     /// The caller's address.
     pub client: Option<IpAddr>,
 }
@@ -96,6 +103,23 @@ pub struct Opened {
     pub cookie_name: String,
     /// The cookie's value.
     pub cookie_value: Secret<String>,
+    /// Resolves when it is durable.
+    pub commit: Commit,
+}
+
+/// An answer that is sent once what it tells is durable.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    answer: Answer,
+    commit: Commit,
+    /// Opened, and to be ended again if it cannot be made durable.
+    opened: Option<Session>,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, commit: Commit::ready(), opened: None }
+    }
 }
 
 /// Why a session was not opened.
@@ -107,6 +131,14 @@ pub enum OpenError {
     /// The table holds as many live sessions as it may.
     #[error("the session table is full; end sessions or raise sessions.capacity")]
     Full,
+    /// The session store cannot write now.
+    #[error("the session store cannot write; nothing has changed")]
+    Unavailable,
+    /// The subject has as many sessions as it may have.
+    #[error(
+        "the subject has as many sessions as sessions.per_subject allows, which says `when_full: refuse`; end one of them"
+    )]
+    SubjectFull,
 }
 
 /// How the process is.
@@ -118,4 +150,6 @@ pub struct ServerState {
     pub in_force_since: Timestamp,
     /// Since when a newer file is refused.
     pub rejected_since: Option<Timestamp>,
+    /// Since when the session store cannot be written.
+    pub store_down_since: Option<Timestamp>,
 }

@@ -1,6 +1,7 @@
 //! The door on pingora: reads head and body of an exchange, bounded, and hands them to the walk.
 
-use super::answer::{Answer, problem};
+use super::Reply;
+use super::answer::{Answer, problem, unavailable};
 use super::door::{Call, Door, Head};
 use crate::net::connection::Link;
 use async_trait::async_trait;
@@ -63,7 +64,19 @@ impl Door {
             }));
         }
         match read_body(exchange, &request.headers, call.body_bytes_max()).await {
-            Ok(body) => self.act(call, &head, &body, self.clock.now()),
+            Ok(body) => {
+                let Reply { answer, commit, opened } = self.act(call, &head, &body, self.clock.now());
+                match (commit.done().await, opened) {
+                    (Ok(()), _) => answer,
+                    (Err(cause), Some(session)) => {
+                        self.control.withdraw(&session);
+                        unavailable(&format!("{cause}; no session was opened"))
+                    }
+                    (Err(cause), None) => {
+                        unavailable(&format!("{cause}; what was to end has ended, and is written down later"))
+                    }
+                }
+            }
             Err(status) => {
                 exchange.set_keepalive(None);
                 let detail = format!(
@@ -116,6 +129,10 @@ mod tests {
     async fn connect() -> TcpStream {
         let behind = Arc::new(Behind::new());
         behind.open(1, "alice", "local");
+        connect_to(behind).await
+    }
+
+    async fn connect_to(behind: Arc<Behind>) -> TcpStream {
         let door = Arc::new(door(behind));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -180,6 +197,31 @@ mod tests {
             let answer = read_one(&mut client).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{asked}: {answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_write_is_said_and_nothing_is_pretended() {
+        let behind = Arc::new(Behind::stuck());
+        for number in 1..=3 {
+            behind.open(number, "alice", "local");
+        }
+        let mut client = connect_to(Arc::clone(&behind)).await;
+        let body = r#"{"subject":"bob"}"#;
+        let length = format!("Content-Length: {}\r\n", body.len());
+        for (asked, more, body, live) in [
+            ("DELETE /sessions/AQEBAQEBAQEBAQEBAQEBAQ", "", "", 2),
+            ("POST /sessions", length.as_str(), body, 2),
+            ("DELETE /sessions?subject=alice", "", "", 0),
+        ] {
+            client.write_all(&request(asked, more, body)).await.expect("it reads");
+            let answer = read_one(&mut client).await;
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{asked}: {answer}");
+            assert!(answer.to_ascii_lowercase().contains("\r\nretry-after: 5\r\n"), "{asked}: {answer}");
+            assert!(!answer.contains("the-token"), "{asked}: {answer}");
+            assert_eq!(behind.table.live(), live, "{asked}");
+        }
+        client.write_all(&request("GET /sessions", "", "")).await.expect("it reads");
+        assert!(read_one(&mut client).await.starts_with("HTTP/1.1 200 "), "what is only read goes on");
     }
 
     #[tokio::test]
