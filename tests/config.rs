@@ -3,13 +3,22 @@
 //! Each file in `bad/` has a snapshot of its message beside it; `cargo insta review`, or `INSTA_UPDATE=always cargo test`,
 //! takes a changed one up. Files whose name begins with `warn_` load, with the warnings of their snapshot.
 
+use http::Method;
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use vestibule::cli::explain::{Claimed, Who, explain};
 use vestibule::config::{self, Config, Problems, Warning};
+use vestibule::domain::access::{Access, EntryId};
+use vestibule::domain::decision::{Believed, Credential, Facts, Presented, Rejection, decide};
+use vestibule::domain::identity::{ClaimValue, Claims, Identity};
+use vestibule::domain::session::{Cause, End, Kind, Opening, ScopeId, Session, SessionId, State};
+use vestibule::domain::time::Timestamp;
+use vestibule::domain::token::TokenDigest;
 
 const KEY: &str = "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=";
 
@@ -187,7 +196,7 @@ fn the_shipped_file_says_the_defaults_that_are_in_force() {
             upstream.timeouts,
             upstream.host,
             upstream.identity,
-            route.forward_authorization,
+            (route.forward_authorization, route.session),
         )
     };
     assert_eq!(shown(&full), shown(&least));
@@ -262,6 +271,46 @@ fn a_session_outlives_a_reload_only_while_its_entry_is_what_it_was() {
 }
 
 #[test]
+fn what_the_file_no_longer_says_of_sessions_holds_for_living_ones_too() {
+    let folder = Folder::new();
+    let text = shipped("minimal.yaml").replace("upstream: app }", "session: { data: true }, upstream: app }");
+    let more = "sessions: { remember_me: {}, anonymous: {}, absolute_lifetime: 8h }\n";
+    let clocks =
+        |text: &str| folder.load(text).unwrap_or_else(|problems| panic!("{problems}")).0.sessions.clocks;
+    let (with, without) = (clocks(&format!("{text}{more}")), clocks(&text));
+    let hours = |hours: u64| Duration::from_hours(hours);
+    assert_eq!((with.renew_after, without.renew_after), (hours(2), hours(3)), "a quarter of the life");
+    assert_eq!(with.remembered.absolute_lifetime, hours(30 * 24));
+    assert_eq!(with.anonymous.absolute_lifetime, hours(8), "as that of all sessions");
+    assert_eq!(without.remembered, without.signed_in);
+    let opened = Timestamp::from_secs(1_000_000);
+    let identity = Identity::new("alice", "local", &Claims::new()).expect("it packs");
+    for (kind, identity, after, expected) in [
+        (Kind::Remembered, Some(&identity), hours(2), [State::Live, State::Ended(End::Idle)]),
+        (Kind::Remembered, Some(&identity), Duration::from_mins(29), [State::Live, State::Live]),
+        (Kind::Anonymous, None, Duration::from_mins(1), [State::Live, State::Ended(End::Lifetime)]),
+        (Kind::Anonymous, None, Duration::ZERO, [State::Live, State::Ended(End::Lifetime)]),
+    ] {
+        let session = Session::open(Opening {
+            digest: TokenDigest::of(&[1; 32]),
+            id: SessionId::FIRST,
+            kind,
+            identity,
+            entry: EntryId(0),
+            scope: ScopeId(1),
+            stamp: 0,
+            sign_in: "",
+            client_address: "192.0.2.1",
+            user_agent: "",
+            now: opened,
+            lifetimes: with.of(kind),
+        });
+        let state = |clocks| session.state(opened.plus(after), clocks);
+        assert_eq!([state(&with), state(&without)], expected, "{kind:?} after {after:?}");
+    }
+}
+
+#[test]
 fn own_external_settings_win_over_external_url() {
     let folder = Folder::new();
     let (config, _) = folder.load(&shipped("minimal.yaml")).expect("it loads");
@@ -280,11 +329,14 @@ version: 1
 listeners: [{ address: 127.0.0.1:8080, external: { scheme: https } }]
 external_url: https://any.example.com
 keys: [{ env: KEY }]
-sign_in: { local: { password: { users: users.yaml } } }
+sign_in:
+  local: { password: { users: users.yaml } }
+  forum: { upstream: { name: forum, paths: [= /login, /join], groups: [member] } }
 tokens: { api: { jwt: { issuer: https://id.example.com, audience: wiki, keys: { secret: { env: JWT_SECRET } }, algorithms: [HS256] } } }
 identity: { headers: { X-User: subject, X-Groups: groups, X-Name: { claim: name, encoding: utf8 } } }
 upstreams:
   wiki: { servers: [http://127.0.0.1:3000, 'http://[::1]:3001'] }
+  forum: { servers: [http://127.0.0.1:3002], paths: case_sensitive, identity: { headers: { X-User: subject, X-Session-Ends-At: ends_at } } }
   iis: { servers: [unix:/run/iis.sock], paths: case_insensitive }
 policies:
   team:
@@ -297,6 +349,9 @@ routes:
   - { name: api, host: wiki.example.com, path: /api, methods: [GET, POST], access: { tokens: [api], allow: everyone }, upstream: wiki }
   - { name: wiki, host: [wiki.example.com, '*.wiki.example.com'], path: /, access: team, upstream: wiki }
   - { name: old, path: /old, access: { sign_in: [local], optional: true }, upstream: iis }
+  - { name: form, host: forum.example.com, path: = /login, access: public, session: { data: true }, upstream: forum }
+  - { name: poll, host: forum.example.com, path: /poll, access: { sign_in: [forum], allow: { groups: member } }, session: { activity: ignore }, upstream: forum }
+  - { name: forum, host: forum.example.com, path: /, access: { sign_in: [forum], optional: true }, session: { data: true }, upstream: forum }
 ";
 
 #[test]
@@ -344,6 +399,12 @@ fn an_explanation_says_route_rule_and_reason() {
         ("DELETE", "https://wiki.example.com/api/x", Who::Nobody),
         ("GET", "https://other.example.com/OLD/x", Who::Nobody),
         ("GET", "https://other.example.com/new", Who::Nobody),
+        ("GET", "https://forum.example.com/login", Who::Nobody),
+        ("POST", "https://forum.example.com/login", Who::Nobody),
+        ("POST", "https://forum.example.com/join/now", claimed("alice", &["member"])),
+        ("GET", "https://forum.example.com/poll", Who::Nobody),
+        ("GET", "https://forum.example.com/poll", claimed("alice", &["member"])),
+        ("GET", "https://forum.example.com/poll", claimed("alice", &["ops"])),
         ("GET", "https://wiki.example.com/_vestibule/login", Who::Nobody),
         ("GET", "https://wiki.example.com/api/../admin", Who::Nobody),
         ("GET", "https://wiki.example.com/a%2Fb", Who::Nobody),
@@ -355,6 +416,86 @@ fn an_explanation_says_route_rule_and_reason() {
         text.push('\n');
     }
     insta::assert_snapshot!(text);
+}
+
+/// A rule of `allow` in flow form.
+fn rule() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "{ groups: ops }",
+        "{ groups: [dev, member] }",
+        "{ subject: [alice, bob] }",
+        "{ email_domain: example.com }",
+        "{ source: local }",
+        "{ source: https://id.example.com }",
+        "{ claims: { level: 3 } }",
+    ]);
+    leaf.prop_map(str::to_owned).prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 1..4)
+                .prop_map(|all| format!("{{ all: [{}] }}", all.join(", "))),
+            prop::collection::vec(inner.clone(), 1..4)
+                .prop_map(|any| format!("{{ any: [{}] }}", any.join(", "))),
+            inner.prop_map(|not| format!("{{ not: {not} }}")),
+        ]
+    })
+}
+
+/// What a request brings: nothing, a session or a token, by the name of its entry.
+const BROUGHT: [Option<&str>; 5] = [None, Some("local"), Some("forum"), Some("api"), Some("partner")];
+
+/// The same request put to the gateway's own decision, in the words of `explain`.
+fn decided(
+    config: &Config,
+    method: &Method,
+    brought: Option<&str>,
+    identity: &Identity,
+) -> [&'static str; 2] {
+    const NOTHING: Presented = Presented::Nothing(Cause::Absent);
+    let Access::Protected(protected) = &config.routes[0].access else { panic!("the route is protected") };
+    let way = config.sign_in.iter().find(|way| Some(way.name.as_str()) == brought);
+    let token = config.tokens.iter().find(|token| Some(token.name.as_str()) == brought);
+    let lifetimes = config.sessions.clocks.signed_in;
+    let presented = match (way, token) {
+        // A cookie is not looked at where no sessions are taken, a token not where none are.
+        (Some(way), _) if !protected.sign_in.is_empty() => {
+            Presented::Credential(Credential::Session(Session::open(Opening {
+                digest: TokenDigest::of(&[1; 32]),
+                id: SessionId::FIRST,
+                kind: Kind::SignedIn,
+                identity: Some(identity),
+                entry: way.id,
+                scope: ScopeId(1),
+                stamp: 0,
+                sign_in: &way.name,
+                client_address: "192.0.2.1",
+                user_agent: "",
+                now: Timestamp::from_secs(1),
+                lifetimes,
+            })))
+        }
+        (_, Some(token)) if protected.tokens.contains(&token.id) => {
+            let (entry, at) = (token.id, Timestamp::from_secs(1));
+            let identity = identity.clone();
+            Presented::Credential(Credential::Token(Arc::new(Believed {
+                identity,
+                expires_at: at,
+                entry,
+                verified_at: at,
+            })))
+        }
+        (_, Some(_)) if !protected.tokens.is_empty() => Presented::BadBearer("no entry believes it"),
+        _ => NOTHING,
+    };
+    let facts = Facts { method, upgrade: false, foreign: false, preflight: false };
+    let sign_in = if protected.sign_in.is_empty() { "401 unauthorized" } else { "302 to sign-in" };
+    match decide(&config.routes[0].access, facts, presented).map_err(|refused| refused.rejection) {
+        Ok(admission) if admission.credential().is_some() => ["passes", "header:"],
+        Ok(_) => ["passes", "nobody is known"],
+        Err(Rejection::Unauthenticated(_)) => [sign_in, ""],
+        Err(Rejection::BadBearer(_)) => ["401 unauthorized", ""],
+        Err(Rejection::Forbidden) => ["403 forbidden", ""],
+        Err(other) => panic!("{other:?}"),
+    }
 }
 
 proptest! {
@@ -380,5 +521,69 @@ proptest! {
                 prop_assert!(problem.line().is_some() || problem.path() == "the file", "{}", problem);
             }
         }
+    }
+
+    /// `explain` is asked before anybody is locked out or let in: it says what the gateway does.
+    #[test]
+    fn an_explanation_is_what_the_gateway_decides(
+        rule in rule(),
+        sign_in in prop::sample::subsequence(vec!["local", "forum"], 0..=2),
+        tokens in prop::sample::subsequence(vec!["api", "partner"], 0..=2),
+        optional in any::<bool>(),
+        brought in prop::sample::select(BROUGHT.to_vec()),
+        subject in prop::sample::select(vec!["alice", "guest"]),
+        groups in prop::sample::subsequence(vec!["ops", "dev", "member"], 0..=3),
+        email in prop::sample::select(vec![None, Some("a@example.com"), Some("a@elsewhere.example")]),
+        method in prop::sample::select(vec![Method::GET, Method::POST]),
+    ) {
+        prop_assume!(!(sign_in.is_empty() && tokens.is_empty()));
+        let folder = Folder::new();
+        let access = format!(
+            "{{ sign_in: [{}], tokens: [{}], same_people: true, optional: {optional}, allow: {rule} }}",
+            sign_in.join(", "),
+            tokens.join(", "),
+        );
+        let jwt = |issuer: &str| format!(
+            "{{ jwt: {{ issuer: {issuer}, audience: wiki, keys: {{ secret: {{ env: JWT_SECRET }} }}, algorithms: [HS256] }} }}"
+        );
+        let text = format!(
+            "version: 1\n\
+             listeners: [{{ address: 127.0.0.1:8080, external: {{ scheme: https }} }}]\n\
+             keys: [{{ env: KEY }}]\n\
+             sign_in:\n  local: {{ password: {{ users: users.yaml }} }}\n  forum: {{ upstream: {{ name: app, paths: [= /login] }} }}\n\
+             tokens:\n  api: {}\n  partner: {}\n\
+             upstreams: {{ app: {{ servers: [http://127.0.0.1:3000] }} }}\n\
+             routes:\n  - {{ name: all, host: a.example.com, path: /all, access: {access}, upstream: app }}\n  \
+             - {{ name: rest, host: a.example.com, path: /, access: public, upstream: app }}\n",
+            jwt("https://id.example.com"),
+            jwt("https://partner.example.com"),
+        );
+        let (config, _) = folder.load(&text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let way = config.sign_in.iter().find(|way| Some(way.name.as_str()) == brought);
+        let token = config.tokens.iter().find(|token| Some(token.name.as_str()) == brought);
+        let source = way.map(|way| way.source.clone()).or(token.map(|token| token.issuer.clone()));
+        let mut claims = Claims::from([(
+            "groups".to_owned(),
+            ClaimValue::List(groups.iter().map(|&group| group.to_owned()).collect()),
+        )]);
+        claims.extend(email.map(|email| ("email".to_owned(), ClaimValue::Text(email.to_owned()))));
+        let identity = Identity::new(subject, source.as_deref().unwrap_or("nobody"), &claims).expect("it packs");
+        let who = match (way, token) {
+            (Some(_), _) => Who::Claims(Claimed {
+                subject: subject.to_owned(),
+                source,
+                email: email.map(str::to_owned),
+                groups: groups.iter().map(|&group| group.to_owned()).collect(),
+                claims: Vec::new(),
+            }),
+            (_, Some(token)) => Who::Believed { entry: token.name.clone(), identity: identity.clone() },
+            _ => Who::Nobody,
+        };
+        let explained = explain(&config, &method, "https://a.example.com/all/x", &who);
+        let [decision, sign] = decided(&config, &method, brought, &identity);
+        prop_assert!(
+            explained.contains(&format!("decision:  {decision}")) && explained.contains(sign),
+            "the gateway: {decision} {sign}\n{explained}"
+        );
     }
 }

@@ -20,8 +20,11 @@ pub use schema::schema;
 use crate::admin::{AdminSettings, ProbeSettings};
 use crate::auth::{JwtSettings, SignInSettings};
 use crate::domain::secret::Secret;
-use crate::domain::session::Lifetimes;
-use crate::proxy::settings::{CookieSettings, External, ListenerSettings, RouteSettings, UpstreamSettings};
+use crate::domain::session::Clocks;
+use crate::proxy::settings::{
+    CookieSettings, External, ListenerSettings, RouteSettings, SessionRules, UpstreamSettings,
+};
+use crate::store::table::Limits;
 use crate::telemetry::LogsSettings;
 use http::HeaderName;
 use ipnet::IpNet;
@@ -141,8 +144,21 @@ pub struct Config {
 pub struct SessionsSettings {
     /// The cookie.
     pub cookie: CookieSettings,
-    /// Idle timeout and absolute lifetime.
-    pub lifetimes: Lifetimes,
-    /// How many may live at once; more sign-ins are refused.
-    pub capacity: usize,
+    /// Their deadlines, by kind.
+    pub clocks: Clocks,
+    /// How many may live at once.
+    pub limits: Limits,
+    /// What exchanges must know.
+    pub rules: SessionRules,
+    /// Where they live.
+    pub store: StoreSettings,
+}
+
+/// Where sessions live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSettings {
+    /// In the process alone.
+    Memory,
+    /// In this file too; an absolute path.
+    Sqlite(PathBuf),
 }

@@ -5,7 +5,7 @@
 //! by then; therefore every field is an `Option`, and [`super::resolve`] says what is missing where it matters. Keys
 //! that must stand are listed as `required` for the schema.
 
-use super::scalar::{Entries, Plain, Span, Version};
+use super::scalar::{Entries, Plain, Size, Span, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -63,7 +63,7 @@ pub(super) struct File {
     /// Keys of session tokens, newest first: 32 random bytes in base64 each (`vestibule keys generate`). The newest
     /// signs, all verify. Needed where a route takes sessions.
     pub(super) keys: Option<Vec<Option<SecretRef>>>,
-    /// Sessions: their cookie, their lifetimes, how many.
+    /// Sessions: their cookie, their clocks, how many, and what they hold.
     pub(super) sessions: Option<Sessions>,
     /// Ways to open a session, each under a name of yours.
     pub(super) sign_in: Option<Entries<SignIn>>,
@@ -186,20 +186,110 @@ pub(super) struct Sessions {
     /// The longest life, however busy.
     #[schemars(extend("default" = "12h"))]
     pub(super) absolute_lifetime: Option<Span>,
+    /// The age at which a browser is given a new token for the same session; its life is not extended. Default: a quarter
+    /// of `absolute_lifetime`.
+    #[schemars(example = &"3h")]
+    pub(super) renew_after: Option<Span>,
+    /// Clocks of sessions whose visitor ticked the box on the login form; their cookie outlives the browser. Absent: no
+    /// such box.
+    pub(super) remember_me: Option<RememberMe>,
+    /// How many sessions one subject may have at once.
+    pub(super) per_subject: Option<PerSubject>,
     /// How many may live at once. A full table refuses sign-ins; it never ends a live session.
     #[schemars(range(min = 1, max = 100_000_000), extend("default" = 1_000_000))]
     pub(super) capacity: Option<u64>,
-    /// Where sessions live.
-    #[schemars(extend("default" = "memory"))]
-    #[expect(dead_code, reason = "there is one, and its type takes no other")]
+    /// Sessions of visitors who have not signed in, opened when an application first keeps data for one. Absent: none,
+    /// and such data is refused.
+    pub(super) anonymous: Option<Anonymous>,
+    /// What applications keep in sessions.
+    pub(super) data: Option<SessionData>,
+    /// Where sessions live. Another store needs a restart.
+    #[schemars(extend("default" = "memory", "examples" = [{ "sqlite": "sessions.db" }]))]
     pub(super) store: Option<Store>,
 }
 
-/// Where sessions live: `memory`, in the process; they survive a reload and no restart.
+/// Clocks of remembered sessions.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RememberMe {
+    /// The longest pause between two uses.
+    #[schemars(extend("default" = "7d"))]
+    pub(super) idle_timeout: Option<Span>,
+    /// The longest life, however busy.
+    #[schemars(extend("default" = "30d"))]
+    pub(super) absolute_lifetime: Option<Span>,
+}
+
+/// How many sessions one subject of one source may have at once.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PerSubject {
+    /// So many live sessions.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 10))]
+    pub(super) max: Option<u64>,
+    /// What one more sign-in does: `end_least_recent` ends the session that was not used for the longest time,
+    /// `end_oldest` the one that was opened first, `refuse` opens nothing until the visitor has chosen one to end.
+    #[schemars(extend("default" = "end_least_recent"))]
+    pub(super) when_full: Option<WhenFull>,
+}
+
+/// What a sign-in beyond the limit does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+pub(super) enum WhenFull {
+    EndLeastRecent,
+    EndOldest,
+    Refuse,
+}
+
+/// Sessions of visitors who have not signed in. However busy, one ends after `sessions.absolute_lifetime`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Anonymous {
+    /// How many may live at once, besides `sessions.capacity`. When full, pages go through and what they want kept is
+    /// dropped.
+    #[schemars(range(min = 1, max = 100_000_000), extend("default" = 100_000))]
+    pub(super) capacity: Option<u64>,
+    /// The longest pause between two uses; at most 5 minutes until the cookie has come back once.
+    #[schemars(extend("default" = "1h"))]
+    pub(super) idle_timeout: Option<Span>,
+}
+
+/// What applications keep in sessions.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SessionData {
+    /// The longest value of X-Session-Data, in each space of its own: what an application wants kept beyond that is
+    /// refused. Many servers take 8190 bytes a header; at most 32KiB.
+    #[schemars(extend("default" = "6KiB"))]
+    pub(super) max_bytes: Option<Size>,
+}
+
+/// Where sessions live.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
 pub(super) enum Store {
+    /// In the process: sessions survive a reload and no restart.
+    Word(Memory),
+    /// In a file too.
+    Sqlite(Sqlite),
+}
+
+/// `memory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Memory {
     Memory,
+}
+
+/// A file that one process writes; sessions survive a restart and a crash.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["sqlite"]))]
+pub(super) struct Sqlite {
+    /// The file, made where there is none; its folder must be there. What it holds is sealed with `keys`.
+    #[schemars(example = &"sessions.db")]
+    pub(super) sqlite: Option<String>,
 }
 
 /// The session cookie.
@@ -212,7 +302,7 @@ pub(super) struct Cookie {
     /// Whether requests that other sites cause carry it.
     #[schemars(extend("default" = "lax"))]
     pub(super) same_site: Option<SameSite>,
-    /// Whether it outlives the browser.
+    /// Whether it outlives the browser, also for visitors who did not ask to be remembered.
     #[schemars(extend("default" = false))]
     pub(super) persistent: Option<bool>,
     /// Whether each embedding site gets a cookie jar of its own (CHIPS).
@@ -231,13 +321,33 @@ pub(super) enum SameSite {
     None,
 }
 
-/// A way to open a session.
+/// A way to open a session: exactly one of these.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["password"]))]
 pub(super) struct SignIn {
     /// A login form against a user file.
     pub(super) password: Option<Password>,
+    /// An application's own login form: its answer names who signed in.
+    pub(super) upstream: Option<SignInUpstream>,
+}
+
+/// An application whose answers open and end sessions, by X-Session-Sign-In and X-Session-Sign-Out. It is believed whatever
+/// subject it names, on every route that lists this way.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "paths"]))]
+pub(super) struct SignInUpstream {
+    /// A name of `upstreams`.
+    #[schemars(example = &"forum")]
+    pub(super) name: Option<String>,
+    /// Where its answers count, written like the path of a route: `/prefix` or `= /exact`. A route to it that is public or
+    /// optional must lead there, on every host whose routes list this way. Visitors are sent to the first exact one for
+    /// the form.
+    #[schemars(example = ["= /login"])]
+    pub(super) paths: Option<Vec<Option<String>>>,
+    /// Groups that it may put somebody in; others are dropped.
+    #[schemars(extend("default" = []))]
+    pub(super) groups: Option<Vec<Option<String>>>,
 }
 
 /// A login form against a user file.
@@ -324,7 +434,8 @@ pub(super) enum Algorithm {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Identity {
-    /// `Header: claim`, or `Header: { claim: NAME, encoding: utf8 }`.
+    /// `Header: claim`, or `Header: { claim: NAME, encoding: utf8 }`. `idle_until` and `ends_at` are when the session ends
+    /// if it is not used, and at the latest (RFC 3339), whatever claims a user file or a token has under these names.
     #[schemars(extend("default" = { "X-Auth-User": "subject", "X-Auth-Email": "email", "X-Auth-Groups": "groups" }))]
     pub(super) headers: Option<Entries<HeaderSource>>,
     /// Further headers that old applications believe; removed from every request.
@@ -347,7 +458,7 @@ pub(super) enum HeaderSource {
 #[serde(deny_unknown_fields)]
 #[schemars(extend("required" = ["claim"]))]
 pub(super) struct HeaderWritten {
-    /// The claim's name: `subject`, `source`, `email`, `groups` or another.
+    /// The claim's name: `subject`, `source`, `email`, `groups`, `idle_until`, `ends_at` or another.
     #[schemars(example = &"subject")]
     pub(super) claim: Option<String>,
     /// `percent` (default): percent-encoded, one to one. `utf8`: as it is, for old applications.
@@ -517,6 +628,8 @@ pub(super) struct Route {
     /// Leave the Authorization header in place although its token was used here.
     #[schemars(extend("default" = false))]
     pub(super) forward_authorization: Option<bool>,
+    /// What the route has to do with the visitor's session besides the sign-in.
+    pub(super) session: Option<RouteSession>,
     /// A name of `upstreams`.
     #[schemars(example = &"wiki")]
     pub(super) upstream: Option<String>,
@@ -530,6 +643,38 @@ pub(super) enum Access {
     Named(String),
     /// Written out.
     Written(Box<AccessWritten>),
+}
+
+/// What a route has to do with the visitor's session.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteSession {
+    /// `true`: the application gets what it keeps for the visitor in X-Session-Data, and changes it with X-Session-Patch,
+    /// in a space of its own, which goes by its name under `upstreams`. A name: the space of that name, which every
+    /// application whose routes name it reads and writes. On public routes too.
+    #[schemars(extend("default" = false))]
+    pub(super) data: Option<RouteData>,
+    /// `ignore`: requests here do not count as use, for pages that ask again and again by themselves.
+    #[schemars(extend("default" = "count"))]
+    pub(super) activity: Option<Activity>,
+}
+
+/// Whether an application gets session data, and from which space.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum RouteData {
+    /// `true`: from a space of its own.
+    Own(bool),
+    /// From the space of this name.
+    Shared(String),
+}
+
+/// Whether requests count as use of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Activity {
+    Count,
+    Ignore,
 }
 
 /// Logs.

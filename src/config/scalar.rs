@@ -1,5 +1,6 @@
-//! The scalars that the file writes in words of its own: spans of time, plain values.
+//! The scalars that the file writes in words of its own: spans of time, sizes, plain values.
 
+use crate::domain::time::{SPAN_UNITS, span};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use std::borrow::Cow;
@@ -21,22 +22,11 @@ impl Span {
     }
 }
 
-/// Units, largest first, in milliseconds.
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-
-/// Reads `250ms`, `10s`, `30m`, `12h`, `7d`: digits and one unit.
-pub(super) fn span(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let (_, millis) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)
-}
-
 /// Writes a span the way the file does, in the largest unit that divides it.
 fn written(span: Duration) -> String {
     let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let fits = |(_, unit): &&(&str, u64)| millis != 0 && millis.is_multiple_of(*unit);
-    let (name, unit) = UNITS.iter().find(fits).unwrap_or(&("s", 1_000));
+    let (name, unit) = SPAN_UNITS.iter().find(fits).unwrap_or(&("s", 1_000));
     format!("{}{name}", millis / unit)
 }
 
@@ -59,6 +49,63 @@ impl JsonSchema for Span {
             "description": "A span of time: digits and a unit, `ms`, `s`, `m`, `h` or `d`.",
             "pattern": r"^[0-9]+(ms|s|m|h|d)$|\$\{",
             "x-kind": "duration"
+        })
+    }
+}
+
+/// A number of bytes, and the words in which the file writes it: `6KiB`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) bytes: u64,
+    pub(super) text: String,
+}
+
+/// Units of sizes, in bytes.
+const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1024), ("MiB", 1024 * 1024), ("GiB", 1024 * 1024 * 1024)];
+
+/// Reads `512B`, `6KiB`, `10MiB`, `1GiB`: digits and one unit.
+pub(super) fn size(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, bytes) = SIZES.into_iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(bytes)
+}
+
+/// The size that a slip of the hand may have meant: `6 kb`, `6K`.
+pub(super) fn size_meant(text: &str) -> Option<String> {
+    let bare = text.replace(' ', "").to_ascii_lowercase();
+    let digits = bare.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = bare.split_at(digits);
+    let unit = match unit {
+        "b" => "B",
+        "k" | "kb" | "kib" => "KiB",
+        "m" | "mb" | "mib" => "MiB",
+        "g" | "gb" | "gib" => "GiB",
+        _ => return None,
+    };
+    let meant = format!("{number}{unit}");
+    size(&meant).is_some().then_some(meant)
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = size(&text).ok_or_else(|| D::Error::custom("not a size"))?;
+        Ok(Self { bytes, text })
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A number of bytes: digits and a unit, `B`, `KiB`, `MiB` or `GiB`.",
+            "pattern": r"^[0-9]+(B|KiB|MiB|GiB)$|\$\{",
+            "x-kind": "size"
         })
     }
 }
@@ -192,27 +239,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_digits_and_one_unit() {
-        for (text, millis) in [
-            ("250ms", Some(250)),
-            ("0s", Some(0)),
-            ("10s", Some(10_000)),
-            ("30m", Some(1_800_000)),
-            ("12h", Some(43_200_000)),
-            ("7d", Some(604_800_000)),
-            ("30", None),
-            ("m", None),
-            ("", None),
-            ("1.5h", None),
-            ("-1s", None),
-            ("+1s", None),
-            ("1h30m", None),
-            ("30 m", None),
-            ("30M", None),
-            ("99999999999999999999s", None),
-            ("18446744073709551615d", None),
+    fn sizes_are_digits_and_one_unit_of_powers_of_1024() {
+        for (text, bytes, meant) in [
+            ("0B", Some(0), Some("0B")),
+            ("512B", Some(512), Some("512B")),
+            ("6KiB", Some(6144), Some("6KiB")),
+            ("10MiB", Some(10_485_760), Some("10MiB")),
+            ("1GiB", Some(1_073_741_824), Some("1GiB")),
+            ("6 KiB", None, Some("6KiB")),
+            ("6kb", None, Some("6KiB")),
+            ("6K", None, Some("6KiB")),
+            ("6144", None, None),
+            ("KiB", None, None),
+            ("6.5KiB", None, None),
+            ("-6KiB", None, None),
+            ("6TiB", None, None),
+            ("", None, None),
+            ("99999999999999999999B", None, None),
+            ("18446744073709551615KiB", None, None),
         ] {
-            assert_eq!(span(text), millis.map(Duration::from_millis), "{text}");
+            assert_eq!(size(text), bytes, "{text}");
+            assert_eq!(size_meant(text).as_deref(), meant, "{text}");
         }
     }
 

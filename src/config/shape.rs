@@ -8,6 +8,7 @@
 use super::node::Node;
 use super::problem::{At, Notes, Problem, Step, shown};
 use super::{scalar, suggest};
+use crate::domain::time::span;
 use serde_json::{Map, Value as Json};
 use serde_yaml::{Mapping, Value};
 
@@ -27,6 +28,7 @@ impl<'a> Checker<'a> {
         let schema = self.follow(schema);
         match (schema.get("x-kind").and_then(Json::as_str), node) {
             (Some("duration"), _) => return self.duration(node, at, hint),
+            (Some("size"), _) => return self.size(node, at, hint),
             (Some("secret"), Node::Map(_)) => {}
             (Some("secret"), Node::Null) => return self.wrong_type(node, at, "object", hint),
             (Some("secret"), _) => return self.literal_secret(at),
@@ -111,10 +113,10 @@ impl<'a> Checker<'a> {
 
     fn duration(&mut self, node: &Node, at: &At, hint: Hint<'_>) -> Value {
         match node {
-            Node::Text(text) if scalar::span(text).is_some() => return Value::String(text.clone()),
+            Node::Text(text) if span(text).is_some() => return Value::String(text.clone()),
             Node::Text(text) => {
                 let bare = text.replace(' ', "").to_ascii_lowercase();
-                let remedy = match scalar::span(&bare) {
+                let remedy = match span(&bare) {
                     Some(_) => format!("write `{bare}`"),
                     None => {
                         format!("write {}", hint.example().unwrap_or("`30s`, `5m`, `12h` or `7d`".into()))
@@ -127,6 +129,25 @@ impl<'a> Checker<'a> {
                 self.notes.problem(at, &number.to_string(), "has no unit", remedy);
             }
             _ => return self.wrong_type(node, at, "duration", hint),
+        }
+        Value::Null
+    }
+
+    fn size(&mut self, node: &Node, at: &At, hint: Hint<'_>) -> Value {
+        match node {
+            Node::Text(text) if scalar::size(text).is_some() => return Value::String(text.clone()),
+            Node::Text(text) => {
+                let remedy = match scalar::size_meant(text) {
+                    Some(meant) => format!("write `{meant}`"),
+                    None => format!("write {}", hint.example().unwrap_or("`512B`, `6KiB` or `10MiB`".into())),
+                };
+                self.notes.problem(at, text, "is not a size", remedy);
+            }
+            Node::Number(number) => {
+                let remedy = format!("write `{number}B`, `{number}KiB` or `{number}MiB`");
+                self.notes.problem(at, &number.to_string(), "has no unit", remedy);
+            }
+            _ => return self.wrong_type(node, at, "size", hint),
         }
         Value::Null
     }
@@ -317,6 +338,7 @@ fn name_of_type(name: &str) -> &str {
         "array" => "a list (`[a, b]`)",
         "object" => "a mapping (`{ key: value }`)",
         "duration" => "a duration",
+        "size" => "a size",
         "word" => "a word",
         other => other,
     }

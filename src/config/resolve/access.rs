@@ -7,7 +7,7 @@ use super::super::suggest;
 use super::Resolver;
 use crate::auth::{JwtSettings, SignInSettings};
 use crate::domain::access::{Access, EntryId, Preflight, Protected};
-use crate::domain::identity::{EMAIL, GROUPS, Literal, SOURCE, SUBJECT};
+use crate::domain::identity::{EMAIL, ENDS_AT, GROUPS, IDLE_UNTIL, Literal, SOURCE, SUBJECT};
 use crate::domain::origin::Origin;
 use crate::domain::policy::Rule;
 use crate::domain::target::Host;
@@ -247,8 +247,41 @@ impl Resolver<'_> {
         if name.is_empty() || name.len() > 255 {
             self.notes.problem(at, name, "is not a claim's name", "write 1 to 255 bytes");
         }
+        if [IDLE_UNTIL, ENDS_AT].contains(&name) {
+            let wrong = "is when a session ends, which says nothing about its subject";
+            self.notes.problem(
+                at,
+                name,
+                wrong,
+                "leave it out: sessions end by `sessions`, tokens by their `exp`",
+            );
+        }
+        if name == SOURCE {
+            self.sources_are_known(values, at);
+        }
         let any_of = values.iter().map(|(_, value)| Literal::new(&value.0)).collect();
         Rule::Claim { name: name.to_owned(), any_of }
+    }
+
+    /// A source that no entry has would make a rule that never holds, or under `not` always.
+    fn sources_are_known(&mut self, values: &OneOrMany<Plain>, at: &At) {
+        let ways = self.raw.sign_in.iter().flat_map(Entries::names);
+        let tokens = self.raw.tokens.iter().flat_map(|tokens| &tokens.0);
+        let issuers = tokens.map(|(_, token)| token.as_ref()?.jwt.as_ref()?.issuer.as_deref());
+        // Where an issuer is missing, nobody can say which sources there are.
+        let Some(known) = ways.map(Some).chain(issuers).collect::<Option<Vec<&str>>>() else { return };
+        for (index, Plain(text)) in values.iter().filter(|(_, value)| !value.0.is_empty()) {
+            if !known.contains(&text.as_str()) {
+                let at = index.map_or(at.clone(), |index| at.item(index));
+                let remedy = suggest::remedy(text, known.iter().copied());
+                self.notes.problem(
+                    &at,
+                    text,
+                    "is no source: neither a name of `sign_in` nor an issuer",
+                    remedy,
+                );
+            }
+        }
     }
 
     fn email_domains(&mut self, raw: &OneOrMany<Plain>, at: &At) -> Rule {

@@ -5,8 +5,8 @@ use super::super::raw::{self, HeaderSource};
 use super::super::scalar::Entries;
 use super::Resolver;
 use crate::domain::fold::fold;
-use crate::domain::identity::{EMAIL, GROUPS, SUBJECT};
-use crate::proxy::settings::{Encoding, IdentityHeader, UpstreamSettings};
+use crate::domain::identity::{EMAIL, ENDS_AT, GROUPS, IDLE_UNTIL, SUBJECT};
+use crate::proxy::settings::{Deadline, Encoding, IdentityHeader, UpstreamSettings};
 use http::HeaderName;
 
 /// Headers that carry a message, a connection, a credential or the gateway's own words: an identity in one of
@@ -64,6 +64,9 @@ const REFUSED: [&str; 50] = [
     "x-request-id",
 ];
 
+/// Of the names that the gateway keeps for sessions, those that may carry a session's deadline; folded.
+const DEADLINES: [&str; 2] = ["xsessionendsat", "xsessionidleuntil"];
+
 impl Resolver<'_> {
     /// The identity headers of upstreams that have none of their own.
     pub(super) fn identity(&mut self) -> Vec<IdentityHeader> {
@@ -72,6 +75,7 @@ impl Resolver<'_> {
             let header = |name: &'static str, claim: &str| IdentityHeader {
                 name: HeaderName::from_static(name),
                 claim: claim.to_owned(),
+                deadline: None,
                 encoding: Encoding::Percent,
             };
             return vec![
@@ -94,7 +98,16 @@ impl Resolver<'_> {
                     (raw.claim.as_ref(), raw.encoding.unwrap_or(raw::Encoding::Percent))
                 }
             };
-            let name = self.header_name(text, &at);
+            let deadline = match claim.map(String::as_str) {
+                Some(IDLE_UNTIL) => Some(Deadline::IdleUntil),
+                Some(ENDS_AT) => Some(Deadline::EndsAt),
+                _ => None,
+            };
+            let name = if deadline.is_some() && DEADLINES.contains(&fold(text).as_str()) {
+                HeaderName::from_bytes(text.as_bytes()).ok()
+            } else {
+                self.header_name(text, &at)
+            };
             let (Some(claim), Some(name)) = (claim, name) else { continue };
             if claim.is_empty() || claim.len() > 255 || claim.chars().any(char::is_control) {
                 let remedy = "write `subject`, `source`, `email`, `groups` or a claim's name";
@@ -108,7 +121,7 @@ impl Resolver<'_> {
                 raw::Encoding::Percent => Encoding::Percent,
                 raw::Encoding::Utf8 => Encoding::Utf8,
             };
-            headers.push(IdentityHeader { name, claim: claim.clone(), encoding });
+            headers.push(IdentityHeader { name, claim: claim.clone(), deadline, encoding });
         }
         headers
     }
@@ -129,6 +142,11 @@ impl Resolver<'_> {
             ("has no letter or digit", "write a name such as `X-Auth-User`")
         } else if REFUSED.iter().any(|refused| fold(refused) == folded) {
             ("is a header with a meaning of its own in HTTP", "write a name such as `X-Auth-User`")
+        } else if DEADLINES.contains(&folded.as_str()) {
+            (
+                "is kept for the claims `idle_until` and `ends_at`",
+                "write one of them, or a name such as `X-Auth-User`",
+            )
         } else if folded.starts_with("xsession") || folded.starts_with("vestibule") {
             ("is a name that the gateway keeps for itself", "write a name such as `X-Auth-User`")
         } else {

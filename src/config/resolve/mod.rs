@@ -5,18 +5,20 @@
 //! one message. What only the whole can tell (who needs keys, which route hides another) comes last.
 
 mod access;
+mod cookie;
 mod edges;
 mod identity;
 mod routes;
 mod secrets;
 mod sessions;
+mod upstream_ways;
 mod upstreams;
 mod ways;
 
-use super::Config;
 use super::problem::{At, Notes};
 use super::raw::{self, File};
 use super::scalar::{Entries, Span};
+use super::{Config, StoreSettings};
 use crate::telemetry::{Format, LogSettings, LogsSettings, Sink};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -60,9 +62,14 @@ impl<'a> Resolver<'a> {
         let tokens = self.tokens();
         let policies = self.policies(&sign_in, &tokens);
         let routes = self.routes(&policies, &sign_in, &tokens, &upstreams, external_url.as_ref());
-        let with_sessions = routes.iter().any(|route| !route.sign_in.is_empty());
-        let keys = self.keys(with_sessions);
-        let sessions = self.sessions(&listeners, &routes, with_sessions);
+        self.upstream_ways_lead_somewhere(&sign_in, &routes, &upstreams);
+        let sessions = self.sessions(&listeners, &sign_in, &routes);
+        let with_sessions = routes.iter().any(|route| self.takes_sessions(route));
+        let keys = self.keys(match sessions.store {
+            _ if with_sessions => Some("a route takes sessions"),
+            StoreSettings::Sqlite(_) => Some("sessions.store is sealed with them"),
+            StoreSettings::Memory => None,
+        });
         if with_sessions {
             self.plain_http_stays_at_home(&listeners, external_url.as_ref());
         }

@@ -11,8 +11,10 @@ use crate::domain::access::Access;
 use crate::domain::identity::SOURCE;
 use crate::domain::policy::Rule;
 use crate::domain::route::{HostPattern, PathPattern, PatternError, RouteTable};
-use crate::proxy::settings::{External, RouteSettings, UpstreamSettings};
+use crate::domain::session::SpaceId;
+use crate::proxy::settings::{External, RouteSession, RouteSettings, UpstreamSettings};
 use http::Method;
+use std::collections::BTreeSet;
 
 /// The gateway's own paths.
 const OWN_PATHS: &str = "/_vestibule";
@@ -77,6 +79,7 @@ impl Resolver<'_> {
             // A broken upstream was said where it stands; the table can be looked at all the same.
             let upstream = upstream.unwrap_or(usize::MAX);
             let forward_authorization = route.forward_authorization.unwrap_or(false);
+            let session = self.route_session(route, &at.key("session"));
             let Rights { access, ways: sign_in, .. } = rights;
             let settings = RouteSettings {
                 name,
@@ -86,6 +89,7 @@ impl Resolver<'_> {
                 access,
                 sign_in,
                 forward_authorization,
+                session,
                 upstream,
             };
             routes.push((at, settings));
@@ -140,6 +144,56 @@ impl Resolver<'_> {
         None
     }
 
+    fn route_session(&mut self, route: &raw::Route, at: &At) -> RouteSession {
+        let raw = route.session.as_ref();
+        let data = match raw.and_then(|session| session.data.as_ref()) {
+            None | Some(raw::RouteData::Own(false)) => None,
+            // Neither kind of name can stand for the other.
+            Some(raw::RouteData::Own(true)) => {
+                route.upstream.as_deref().map(|name| SpaceId::of(&format!("upstream {name}")))
+            }
+            Some(raw::RouteData::Shared(name)) => {
+                self.space_name(name, &at.key("data"));
+                Some(SpaceId::of(&format!("shared {name}")))
+            }
+        };
+        let counts_activity = raw.and_then(|session| session.activity) != Some(raw::Activity::Ignore);
+        RouteSession { data, counts_activity }
+    }
+
+    fn space_name(&mut self, name: &str, at: &At) {
+        match name.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "y" | "true" => {
+                self.notes.problem(at, name, "is text", "write `true`, or the name of a space");
+            }
+            "no" | "off" | "n" | "false" => {
+                self.notes.problem(at, name, "is text", "write `false`, or the name of a space");
+            }
+            _ => self.check_name(name, at),
+        }
+        if self.raw.upstreams.iter().flat_map(Entries::names).any(|upstream| upstream == name) {
+            let wrong = "is the name of an upstream, whose own space (`data: true`) is another one";
+            self.notes.warn(at, name, wrong, "write another name in each of the routes that are to share it");
+            return;
+        }
+        // A name that only one upstream uses shares nothing: it may be a slip.
+        let of = |route: &raw::Route| match route.session.as_ref().and_then(|session| session.data.as_ref()) {
+            Some(raw::RouteData::Shared(space)) => Some((space.clone(), route.upstream.clone())),
+            _ => None,
+        };
+        let shared: Vec<_> = self.raw.routes.iter().flatten().flatten().filter_map(of).collect();
+        let upstreams: BTreeSet<_> =
+            shared.iter().filter(|(space, _)| space == name).map(|(_, upstream)| upstream).collect();
+        if upstreams.len() < 2 {
+            let others = shared.iter().map(|(space, _)| space.as_str()).filter(|space| *space != name);
+            let remedy = match suggest::nearest(name, others) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => "write `true`, or the same name in a route to another one".to_owned(),
+            };
+            self.notes.warn(at, name, "is a space that only one upstream uses", remedy);
+        }
+    }
+
     fn hosts(&mut self, route: &raw::Route, at: &At) -> Vec<HostPattern> {
         let at = at.key("host");
         let Some(raw) = &route.host else { return Vec::new() };
@@ -160,7 +214,7 @@ impl Resolver<'_> {
         hosts
     }
 
-    fn path(&mut self, text: &str, at: &At) -> Option<PathPattern> {
+    pub(super) fn path(&mut self, text: &str, at: &At) -> Option<PathPattern> {
         match PathPattern::parse(text) {
             Err(error) => {
                 self.pattern_problem(at, text, "path", &error);
@@ -182,7 +236,7 @@ impl Resolver<'_> {
     }
 
     /// The pattern's own error says what to write after its `;`.
-    fn pattern_problem(&mut self, at: &At, text: &str, noun: &str, error: &PatternError) {
+    pub(super) fn pattern_problem(&mut self, at: &At, text: &str, noun: &str, error: &PatternError) {
         let said = error.to_string();
         let (wrong, remedy) = said.split_once("; ").unwrap_or((&said, "mend it"));
         self.notes.problem(at, text, format!("is not a {noun} ({wrong})"), remedy);

@@ -77,20 +77,20 @@ impl Resolver<'_> {
         None
     }
 
-    /// `keys`: newest first, each 32 bytes that look random.
-    pub(super) fn keys(&mut self, needed: bool) -> Vec<Secret<[u8; 32]>> {
+    /// `keys`: newest first, each 32 bytes that look random. `needed` says what for.
+    pub(super) fn keys(&mut self, needed: Option<&str>) -> Vec<Secret<[u8; 32]>> {
         let at = At::root().key("keys");
         let Some(raw) = &self.raw.keys else {
-            if needed {
+            if let Some(needed) = needed {
                 let remedy =
                     "write `keys: [{ file: session.key }]`, the file made by `vestibule keys generate`";
-                self.notes.missing(&At::root(), "keys", "is missing, and a route takes sessions", remedy);
+                self.notes.missing(&At::root(), "keys", &format!("is missing, and {needed}"), remedy);
             }
             return Vec::new();
         };
-        if raw.is_empty() && needed {
+        if let (true, Some(needed)) = (raw.is_empty(), needed) {
             let remedy = "write `[{ file: session.key }]`, the file made by `vestibule keys generate`";
-            self.notes.problem(&at, "keys", "is empty, and a route takes sessions", remedy);
+            self.notes.problem(&at, "keys", format!("is empty, and {needed}"), remedy);
         }
         let mut keys: Vec<Secret<[u8; 32]>> = Vec::new();
         for (index, reference) in raw.iter().enumerate() {

@@ -1,191 +1,306 @@
-//! `sessions`: the cookie, the lifetimes, the capacity.
+//! `sessions`: their clocks, how many there may be, what they hold, where they live.
 
-use super::super::SessionsSettings;
 use super::super::problem::At;
 use super::super::raw::{self, Sessions};
 use super::super::scalar::Span;
+use super::super::{SessionsSettings, StoreSettings};
 use super::Resolver;
 use super::edges::Placed;
-use crate::domain::route::HostPattern;
-use crate::domain::session::Lifetimes;
-use crate::proxy::settings::{CookieSettings, RouteSettings};
-use cookie::SameSite;
+use crate::auth::{SignInKind, SignInSettings};
+use crate::domain::session::{Clocks, Lifetimes};
+use crate::proxy::settings::{RouteSettings, SessionRules};
+use crate::store::table::{Limits, PerSubject, WhenFull};
+use std::path::Path;
 use std::time::Duration;
 
-const IDLE_TIMEOUT: Duration = Duration::from_mins(30);
-const ABSOLUTE_LIFETIME: Duration = Duration::from_hours(12);
+const SIGNED_IN: Lifetimes =
+    Lifetimes { idle_timeout: Duration::from_mins(30), absolute_lifetime: Duration::from_hours(12) };
+const REMEMBERED: Lifetimes = Lifetimes {
+    idle_timeout: Duration::from_hours(7 * 24),
+    absolute_lifetime: Duration::from_hours(30 * 24),
+};
+const ANONYMOUS_IDLE_TIMEOUT: Duration = Duration::from_hours(1);
+/// Where there are no anonymous sessions, one that lives is over.
+const OVER: Lifetimes = Lifetimes { idle_timeout: Duration::ZERO, absolute_lifetime: Duration::ZERO };
 /// Browsers cut a cookie's age at 400 days (RFC 6265bis §5.5), and deadlines must not leave the calendar.
 const ABSOLUTE_LIFETIME_MAX: Duration = Duration::from_hours(400 * 24);
+/// A token's age at its renewal, as a part of the absolute lifetime.
+const RENEWALS_PER_LIFE: u32 = 4;
+const RENEW_AFTER_MIN: Duration = Duration::from_secs(1);
+
 const CAPACITY: usize = 1_000_000;
-const COOKIE_NAME: &str = "__Host-session";
+const ANONYMOUS_CAPACITY: usize = 100_000;
+const PER_SUBJECT: PerSubject = PerSubject { max: 10, when_full: WhenFull::EndLeastRecent };
+
+/// gunicorn and Apache take 8190 bytes a field, name included; some leave less.
+const DATA_BYTES: u64 = 6 * 1024;
+const DATA_BYTES_WISE: u64 = 7 * 1024;
+const DATA_BYTES_MAX: u64 = 32 * 1024;
+const DATA_BYTES_MIN: u64 = 64;
+
+/// A span as it is in force, as it was written, and where.
+struct Clock<'a> {
+    at: At,
+    written: Option<&'a Span>,
+    length: Duration,
+}
+
+impl Clock<'_> {
+    fn text(&self) -> String {
+        self.written.cloned().unwrap_or_else(|| Span::default(self.length)).text
+    }
+}
 
 impl Resolver<'_> {
     pub(super) fn sessions(
         &mut self,
         listeners: &[Placed],
+        sign_in: &[SignInSettings],
         routes: &[RouteSettings],
-        with_sessions: bool,
     ) -> SessionsSettings {
         let default = Sessions::default();
         let raw = self.raw.sessions.as_ref().unwrap_or(&default);
         let at = At::root().key("sessions");
-        let cookie = self.cookie(raw.cookie.as_ref(), &at.key("cookie"), listeners, routes, with_sessions);
-        let lifetimes = self.lifetimes(raw, &at);
-        let capacity = raw.capacity.and_then(|capacity| usize::try_from(capacity).ok()).unwrap_or(CAPACITY);
-        SessionsSettings { cookie, lifetimes, capacity }
+        let with_cookie: Vec<&RouteSettings> =
+            routes.iter().filter(|route| self.takes_sessions(route)).collect();
+        let cookie = self.cookie(raw.cookie.as_ref(), &at.key("cookie"), listeners, &with_cookie);
+        let clocks = self.clocks(raw, &at);
+        let limits = limits(raw);
+        let rules = SessionRules {
+            remember_me: raw.remember_me.is_some(),
+            anonymous: raw.anonymous.is_some(),
+            data_max_bytes: self.data_max_bytes(raw, &at),
+        };
+        let store = self.store(raw.store.as_ref(), &at.key("store"));
+        self.remember_me_makes_sense(raw, sign_in, &clocks, &at);
+        self.data_finds_a_session(raw, routes, &at);
+        SessionsSettings { cookie, clocks, limits, rules, store }
     }
 
-    fn lifetimes(&mut self, raw: &Sessions, at: &At) -> Lifetimes {
-        let (idle_at, absolute_at) = (at.key("idle_timeout"), at.key("absolute_lifetime"));
-        let idle_timeout = self.positive(raw.idle_timeout.as_ref(), IDLE_TIMEOUT, &idle_at);
-        let absolute_lifetime =
-            self.positive(raw.absolute_lifetime.as_ref(), ABSOLUTE_LIFETIME, &absolute_at);
-        let said = |span: &Option<Span>, length| span.clone().unwrap_or_else(|| Span::default(length)).text;
-        let (idle, absolute) =
-            (said(&raw.idle_timeout, idle_timeout), said(&raw.absolute_lifetime, absolute_lifetime));
-        if absolute_lifetime > ABSOLUTE_LIFETIME_MAX {
-            self.notes.problem(&absolute_at, &absolute, "is longer than 400 days", "write at most `400d`");
-        }
-        let either_spoilt = self.notes.spoilt(&idle_at) || self.notes.spoilt(&absolute_at);
-        if idle_timeout > absolute_lifetime && !either_spoilt {
-            if raw.idle_timeout.is_some() {
-                let wrong = format!("outlasts sessions.absolute_lifetime ({absolute})");
-                self.notes.problem(&idle_at, &idle, wrong, format!("write at most `{absolute}`"));
-            } else {
-                let wrong = format!("is shorter than sessions.idle_timeout ({idle} by default)");
-                self.notes.problem(
-                    &absolute_at,
-                    &absolute,
-                    wrong,
-                    format!("write `idle_timeout: {absolute}` or less too"),
-                );
-            }
-        }
-        Lifetimes { idle_timeout, absolute_lifetime }
+    /// Whether a visitor of the route may get a session: by signing in, or with the data that is kept for one.
+    pub(super) fn takes_sessions(&self, route: &RouteSettings) -> bool {
+        let anonymous = self.raw.sessions.as_ref().is_some_and(|sessions| sessions.anonymous.is_some());
+        !route.sign_in.is_empty() || (anonymous && route.session.data.is_some())
     }
 
-    fn cookie(
+    fn clocks(&mut self, raw: &Sessions, at: &At) -> Clocks {
+        let written = (raw.idle_timeout.as_ref(), raw.absolute_lifetime.as_ref());
+        let signed_in = self.lifetimes(written, SIGNED_IN, at);
+        let remembered = raw.remember_me.as_ref().map(|raw| {
+            let written = (raw.idle_timeout.as_ref(), raw.absolute_lifetime.as_ref());
+            self.lifetimes(written, REMEMBERED, &at.key("remember_me"))
+        });
+        let absolute = Clock {
+            at: at.key("absolute_lifetime"),
+            written: raw.absolute_lifetime.as_ref(),
+            length: signed_in.absolute_lifetime,
+        };
+        let anonymous =
+            raw.anonymous.as_ref().map(|raw| self.anonymous(raw, &at.key("anonymous"), &absolute));
+        let renew_after = self.renew_after(raw.renew_after.as_ref(), &at.key("renew_after"), &absolute);
+        Clocks {
+            signed_in,
+            // Without the box, whoever ticked it once is a visitor like others.
+            remembered: remembered.unwrap_or(signed_in),
+            anonymous: anonymous.unwrap_or(OVER),
+            renew_after,
+        }
+    }
+
+    /// Idle timeout and absolute lifetime below `at`; the first must not outlast the second.
+    fn lifetimes(
         &mut self,
-        raw: Option<&raw::Cookie>,
+        (idle, absolute): (Option<&Span>, Option<&Span>),
+        default: Lifetimes,
         at: &At,
-        listeners: &[Placed],
-        routes: &[RouteSettings],
-        with_sessions: bool,
-    ) -> CookieSettings {
-        let default = raw::Cookie::default();
-        let raw = raw.unwrap_or(&default);
-        let name = raw.name.clone().unwrap_or_else(|| COOKIE_NAME.to_owned());
-        self.cookie_name(&name, raw, at);
-        let same_site = match raw.same_site.unwrap_or(raw::SameSite::Lax) {
-            raw::SameSite::Lax => SameSite::Lax,
-            raw::SameSite::Strict => SameSite::Strict,
-            raw::SameSite::None => SameSite::None,
-        };
-        let partitioned = raw.partitioned.unwrap_or(false);
-        let plain =
-            listeners.iter().find(|(_, listener)| !listener.external.is_some_and(|external| external.https));
-        if let (Some((plain, _)), true) = (plain, with_sessions) {
-            let remedy = format!("write `external: {{ scheme: https }}` for {plain}, or leave this out");
-            if same_site == SameSite::None {
-                let wrong = format!("needs https, and {plain} is plain http to browsers");
-                self.notes.problem(&at.key("same_site"), "none", wrong, remedy.clone());
-            }
-            if partitioned {
-                let wrong = format!("needs https, and {plain} is plain http to browsers");
-                self.notes.problem(&at.key("partitioned"), "true", wrong, remedy);
+    ) -> Lifetimes {
+        let idle = self.clock(idle, default.idle_timeout, at.key("idle_timeout"));
+        let absolute = self.clock(absolute, default.absolute_lifetime, at.key("absolute_lifetime"));
+        if absolute.length > ABSOLUTE_LIFETIME_MAX {
+            let wrong = "is longer than 400 days";
+            self.notes.problem(&absolute.at, &absolute.text(), wrong, "write at most `400d`");
+        }
+        if self.idle_outlasts(&idle, &absolute) {
+            if idle.written.is_some() {
+                self.outlasts(&idle, &absolute);
+            } else {
+                let wrong = format!("is shorter than {} ({} by default)", idle.at, idle.text());
+                let remedy = format!("write `idle_timeout: {}` or less too", absolute.text());
+                self.notes.problem(&absolute.at, &absolute.text(), wrong, remedy);
             }
         }
-        if partitioned && same_site != SameSite::None {
-            let wrong = "has no effect: embedded pages get the cookie with `same_site: none` alone";
-            self.notes.warn(
-                &at.key("partitioned"),
-                "true",
-                wrong,
-                "write `same_site: none`, or leave it out",
-            );
-        }
-        let unsafe_domain = raw
-            .unsafe_domain
-            .as_ref()
-            .and_then(|domain| self.cookie_domain(domain, &at.key("unsafe_domain"), routes));
-        CookieSettings {
-            name,
-            same_site,
-            persistent: raw.persistent.unwrap_or(false),
-            partitioned,
-            unsafe_domain,
-        }
+        Lifetimes { idle_timeout: idle.length, absolute_lifetime: absolute.length }
     }
 
-    fn cookie_name(&mut self, name: &str, raw: &raw::Cookie, at: &At) {
-        let name_at = at.key("name");
-        let lower = name.to_ascii_lowercase();
-        if !is_token(name) || name.len() > 128 {
-            let remedy = "write letters, digits, `-`, `_` and `.`, such as `__Host-session`";
-            self.notes.problem(&name_at, name, "is not a cookie's name", remedy);
-        } else if lower.contains("_vestibule") || lower.starts_with("__host-vestibule") {
-            self.notes.problem(
-                &name_at,
-                name,
-                "is a name that the gateway keeps for its forms",
-                "write another one",
-            );
-        } else if raw.unsafe_domain.is_some() && lower.starts_with("__host-") {
-            // Browsers drop a `__Host-` cookie that has a Domain: nobody could ever sign in.
-            let place = if raw.name.is_some() { name_at } else { at.key("unsafe_domain") };
-            let wrong = "cannot be shared among hosts: browsers refuse `__Host-` with a domain";
-            self.notes.problem(&place, name, wrong, "write `name: __Secure-session`");
-        } else if ["__host-", "__secure-"].iter().any(|prefix| lower.starts_with(prefix))
-            && !name.starts_with("__Host-")
-            && !name.starts_with("__Secure-")
-        {
-            let wrong = "has a prefix that some browsers take for a safe one and others do not";
-            self.notes.problem(&name_at, name, wrong, "write `__Host-` or `__Secure-`");
-        } else if !name.starts_with("__Host-") && raw.unsafe_domain.is_none() {
-            let wrong = "can be set by other hosts under the same domain";
-            self.notes.warn(
-                &name_at,
-                name,
-                wrong,
-                format!("write `__Host-{}`", name.trim_start_matches("__Secure-")),
-            );
-        }
-    }
-
-    fn cookie_domain(&mut self, domain: &str, at: &At, routes: &[RouteSettings]) -> Option<String> {
-        let Ok(HostPattern::Exact(name)) = HostPattern::parse(domain) else {
-            let remedy = "write the domain alone, such as `example.com`";
-            self.notes.problem(at, domain, "is not a domain", remedy);
-            return None;
-        };
-        let literal = name.starts_with('[') || name.parse::<std::net::Ipv4Addr>().is_ok();
-        if literal || !name.contains('.') {
-            let remedy = "write a domain of your own with a dot in it, such as `example.com`";
-            self.notes.problem(at, domain, "is not a domain that can share cookies", remedy);
-            return None;
-        }
-        for route in routes.iter().filter(|route| !route.sign_in.is_empty()) {
-            let outside = route.hosts.iter().find_map(|host| match host {
-                HostPattern::Exact(host) | HostPattern::Suffix(host) => {
-                    let below =
-                        host.strip_suffix(&name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-                    (!below).then_some(host)
-                }
-            });
-            if let Some(host) = outside {
+    fn anonymous(&mut self, raw: &raw::Anonymous, at: &At, absolute: &Clock<'_>) -> Lifetimes {
+        let idle = self.clock(raw.idle_timeout.as_ref(), ANONYMOUS_IDLE_TIMEOUT, at.key("idle_timeout"));
+        if self.idle_outlasts(&idle, absolute) {
+            if idle.written.is_some() {
+                self.outlasts(&idle, absolute);
+            } else {
                 let wrong = format!(
-                    "does not cover `{host}` of route `{}`: browsers would refuse the cookie",
-                    route.name
+                    "has an idle timeout of {} by default, which outlasts {} ({})",
+                    idle.text(),
+                    absolute.at,
+                    absolute.text()
                 );
-                self.notes.problem(at, domain, wrong, "write a domain above all hosts, or leave it out");
+                let remedy = format!("write `idle_timeout: {}` or less in it", absolute.text());
+                self.notes.problem(at, "anonymous", wrong, remedy);
             }
         }
-        Some(name)
+        Lifetimes { idle_timeout: idle.length, absolute_lifetime: absolute.length }
+    }
+
+    fn renew_after(&mut self, written: Option<&Span>, at: &At, absolute: &Clock<'_>) -> Duration {
+        let Some(written) = written else {
+            return (absolute.length / RENEWALS_PER_LIFE).max(RENEW_AFTER_MIN);
+        };
+        if written.length < RENEW_AFTER_MIN {
+            let wrong = "would give browsers a new token with every answer";
+            self.notes.problem(at, &written.text, wrong, "write at least `1s`; hours are plenty");
+        } else if written.length >= absolute.length && !self.notes.spoilt(&absolute.at) {
+            let wrong = format!("is never reached: {} is {}", absolute.at, absolute.text());
+            let remedy =
+                format!("write less than `{}`, or leave it out for a quarter of that", absolute.text());
+            self.notes.problem(at, &written.text, wrong, remedy);
+        }
+        written.length
+    }
+
+    fn clock<'a>(&mut self, written: Option<&'a Span>, default: Duration, at: At) -> Clock<'a> {
+        let length = self.positive(written, default, &at);
+        Clock { at, written, length }
+    }
+
+    fn idle_outlasts(&self, idle: &Clock<'_>, absolute: &Clock<'_>) -> bool {
+        let spoilt = self.notes.spoilt(&idle.at) || self.notes.spoilt(&absolute.at);
+        idle.length > absolute.length && !spoilt
+    }
+
+    fn outlasts(&mut self, idle: &Clock<'_>, absolute: &Clock<'_>) {
+        let wrong = format!("outlasts {} ({})", absolute.at, absolute.text());
+        let remedy = format!("write at most `{}`", absolute.text());
+        self.notes.problem(&idle.at, &idle.text(), wrong, remedy);
+    }
+
+    /// The box stands on the login form of a password way; and ticking it must make a difference.
+    fn remember_me_makes_sense(
+        &mut self,
+        raw: &Sessions,
+        sign_in: &[SignInSettings],
+        clocks: &Clocks,
+        at: &At,
+    ) {
+        if raw.remember_me.is_none() {
+            return;
+        }
+        let remember = at.key("remember_me");
+        let has_form = sign_in.iter().any(|way| matches!(way.kind, SignInKind::Password { .. }));
+        if !has_form && !self.notes.spoilt(&At::root().key("sign_in")) {
+            let wrong = "has no effect: its box stands on the form of a password way, and there is none";
+            self.notes.warn(&remember, "remember_me", wrong, "leave it out");
+        }
+        let persistent = raw.cookie.as_ref().and_then(|cookie| cookie.persistent) == Some(true);
+        if persistent {
+            let wrong = "lets the cookie outlive the browser for everybody, whether the box of sessions.remember_me was ticked or not";
+            let remedy = "leave it out: that of a remembered session outlives the browser anyway";
+            self.notes.warn(&at.key("cookie").key("persistent"), "true", wrong, remedy);
+        }
+        let (plain, remembered) = (clocks.signed_in, clocks.remembered);
+        let longer = remembered.idle_timeout > plain.idle_timeout
+            && remembered.absolute_lifetime >= plain.absolute_lifetime
+            || remembered.idle_timeout >= plain.idle_timeout
+                && remembered.absolute_lifetime > plain.absolute_lifetime;
+        if !longer && !self.notes.spoilt(at) {
+            let wrong = "remembers nobody for longer than the clocks of all sessions do";
+            let remedy = "write longer ones than sessions.idle_timeout and sessions.absolute_lifetime, or leave it out";
+            self.notes.warn(&remember, "remember_me", wrong, remedy);
+        }
+    }
+
+    fn data_max_bytes(&mut self, raw: &Sessions, at: &At) -> usize {
+        let Some(size) = raw.data.as_ref().and_then(|data| data.max_bytes.as_ref()) else {
+            return DATA_BYTES as usize;
+        };
+        let at = at.key("data").key("max_bytes");
+        if size.bytes > DATA_BYTES_MAX {
+            let wrong = "is longer than servers take in a header";
+            self.notes.problem(&at, &size.text, wrong, "write at most `32KiB`, and `6KiB` for most servers");
+        } else if size.bytes > DATA_BYTES_WISE {
+            let wrong = "is more than many servers take: gunicorn and Apache refuse headers above 8190 bytes";
+            self.notes.warn(
+                &at,
+                &size.text,
+                wrong,
+                "write at most `7KiB`, unless the servers are set to more",
+            );
+        } else if size.bytes < DATA_BYTES_MIN {
+            self.notes.problem(&at, &size.text, "has room for nothing", "write `6KiB`, for example");
+        }
+        usize::try_from(size.bytes).unwrap_or(usize::MAX)
+    }
+
+    fn data_finds_a_session(&mut self, raw: &Sessions, routes: &[RouteSettings], at: &At) {
+        let routes_at = At::root().key("routes");
+        if self.notes.spoilt(&routes_at) {
+            return;
+        }
+        let with_data = routes.iter().position(|route| route.session.data.is_some());
+        let Some(first) = with_data else {
+            if raw.anonymous.is_some() {
+                let wrong =
+                    "has no effect: no route has `session: { data: … }`, so nothing is kept for anybody";
+                self.notes.warn(
+                    &at.key("anonymous"),
+                    "anonymous",
+                    wrong,
+                    "write it in a route, or leave this out",
+                );
+            }
+            return;
+        };
+        if !routes.iter().any(|route| self.takes_sessions(route)) {
+            let wrong = "never finds a session: nobody can sign in, and there are no anonymous sessions";
+            let remedy = "write `anonymous: {}` under `sessions`, or a route with `sign_in`";
+            self.notes.warn(&routes_at.item(first).key("session").key("data"), "data", wrong, remedy);
+        }
+    }
+
+    fn store(&mut self, raw: Option<&raw::Store>, at: &At) -> StoreSettings {
+        let Some(raw::Store::Sqlite(raw::Sqlite { sqlite: Some(path) })) = raw else {
+            return StoreSettings::Memory;
+        };
+        let at = at.key("sqlite");
+        let place = self.place(path);
+        // `vestibule.yaml` alone has an empty parent: the folder in which the command runs.
+        let folder = place.parent().map(|parent| if parent == "" { Path::new(".") } else { parent });
+        if path.is_empty() || place.is_dir() {
+            self.notes.problem(&at, path, "is no file", "name the file itself, such as `sessions.db`");
+        } else if !folder.is_some_and(Path::is_dir) {
+            let remedy = "make the folder, or mend the path (relative ones start at this file's folder)";
+            self.notes.problem(&at, path, "lies in a folder that is not there", remedy);
+        }
+        // Whole, so that no name in the file can mean anything else to SQLite than a file.
+        StoreSettings::Sqlite(std::path::absolute(&place).unwrap_or(place))
     }
 }
 
-/// `token` of RFC 9110 §5.6.2, which cookie names are (RFC 6265 §4.1.1).
-fn is_token(name: &str) -> bool {
-    let other = b"!#$%&'*+-.^_`|~";
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || other.contains(&byte))
+fn limits(raw: &Sessions) -> Limits {
+    let count = |written: Option<u64>, default| {
+        written.and_then(|count| usize::try_from(count).ok()).unwrap_or(default)
+    };
+    let per_subject = raw.per_subject.as_ref().map_or(PER_SUBJECT, |raw| PerSubject {
+        max: count(raw.max, PER_SUBJECT.max),
+        when_full: match raw.when_full {
+            None => PER_SUBJECT.when_full,
+            Some(raw::WhenFull::EndLeastRecent) => WhenFull::EndLeastRecent,
+            Some(raw::WhenFull::EndOldest) => WhenFull::EndOldest,
+            Some(raw::WhenFull::Refuse) => WhenFull::Refuse,
+        },
+    });
+    Limits {
+        capacity: count(raw.capacity, CAPACITY),
+        anonymous_capacity: raw.anonymous.as_ref().map_or(0, |raw| count(raw.capacity, ANONYMOUS_CAPACITY)),
+        per_subject: Some(per_subject),
+    }
 }

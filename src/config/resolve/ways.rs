@@ -6,7 +6,7 @@ use super::secrets::read_bounded;
 use super::{Resolver, reason};
 use crate::auth::jwt::Verifier;
 use crate::auth::users::{self, Users};
-use crate::auth::{JwtKeys, JwtSettings, SignInSettings, jwks};
+use crate::auth::{JwtKeys, JwtSettings, SignInKind, SignInSettings, jwks};
 use crate::domain::access::EntryId;
 use aws_lc_rs::digest;
 use std::path::Path;
@@ -22,16 +22,41 @@ impl Resolver<'_> {
         let Some(raw) = &self.raw.sign_in else { return Vec::new() };
         let mut ways = Vec::new();
         for (name, entry) in &raw.0 {
-            self.check_name(name, &root.key(name));
-            let Some(password) = entry.as_ref().and_then(|entry| entry.password.as_ref()) else { continue };
-            let Some(users) = &password.users else { continue };
-            let at = root.key(name).key("password").key("users");
-            let Some(users) = self.existing_file(users, &at) else { continue };
-            self.users(&users, name, &at);
-            let id = entry_id(name, &["password", &absolute(&users)]);
-            ways.push(SignInSettings { name: name.clone(), id, source: name.clone(), users });
+            let at = root.key(name);
+            self.check_name(name, &at);
+            let Some(entry) = entry else { continue };
+            let found = match (&entry.password, &entry.upstream) {
+                (Some(password), None) => self.password(name, password, &at.key("password")),
+                (None, Some(upstream)) => self.upstream_way(name, upstream, &at.key("upstream")),
+                _ if self.notes.spoilt(&at) => None,
+                _ => {
+                    let wrong = "needs exactly one of `password` and `upstream`";
+                    self.notes.problem(
+                        &at,
+                        name,
+                        wrong,
+                        "write `password: { users: users.yaml }`, for example",
+                    );
+                    None
+                }
+            };
+            // The name space of its subjects is its own.
+            ways.extend(found.map(|(id, kind)| SignInSettings {
+                name: name.clone(),
+                id,
+                source: name.clone(),
+                kind,
+            }));
         }
         ways
+    }
+
+    fn password(&mut self, name: &str, raw: &raw::Password, at: &At) -> Option<(EntryId, SignInKind)> {
+        let at = at.key("users");
+        let users = self.existing_file(raw.users.as_ref()?, &at)?;
+        self.users(&users, name, &at);
+        let id = entry_id(name, &["password", &absolute(&users)]);
+        Some((id, SignInKind::Password { users }))
     }
 
     pub(super) fn tokens(&mut self) -> Vec<JwtSettings> {
@@ -237,7 +262,7 @@ fn absolute(path: &Path) -> String {
 }
 
 /// Name and definition in eight bytes; lengths keep `["ab", "c"]` and `["a", "bc"]` apart.
-fn entry_id(name: &str, definition: &[&str]) -> EntryId {
+pub(super) fn entry_id(name: &str, definition: &[&str]) -> EntryId {
     let mut hash = digest::Context::new(&digest::SHA256);
     for part in std::iter::once(&name).chain(definition) {
         hash.update(&(part.len() as u64).to_le_bytes());
