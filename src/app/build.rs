@@ -6,7 +6,9 @@ use crate::auth::form::{self, FormTokens};
 use crate::auth::jwt::Verifier;
 use crate::auth::password::{PasswordDesk, PasswordWay};
 use crate::auth::session_token::SessionTokens;
+use crate::auth::upstream_way::UpstreamWay;
 use crate::auth::users::{self, Users};
+use crate::auth::{SignInKind, SignInSettings, UpstreamSignIn};
 use crate::config::{self, Config, Warning};
 use crate::domain::access::EntryId;
 use crate::domain::fold::Guard;
@@ -14,7 +16,7 @@ use crate::domain::route::{HostPattern, RouteTable};
 use crate::domain::token::KeyRing;
 use crate::proxy::pages::Pages;
 use crate::proxy::settings::External;
-use crate::proxy::snapshot::{GUARDED, Route, Snapshot};
+use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
 use crate::proxy::upstream::Upstream;
 use crate::telemetry::Metrics;
 use http::HeaderName;
@@ -31,22 +33,32 @@ const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) warnings: Vec<Warning>,
-    /// Text and users of each way, in the order of `config.sign_in`.
-    pub(super) users: Vec<(String, Users)>,
+    /// What each way needs, in the order of `config.sign_in`.
+    ways: Vec<LoadedWay>,
     pub(crate) verifiers: Vec<Verifier>,
     pages: Pages,
+}
+
+/// What was read for a way to sign in.
+enum LoadedWay {
+    /// The text of the users file, and what it says.
+    Password(String, Users),
+    Upstream(UpstreamSignIn),
 }
 
 /// Reads and checks `file` and the files it names; the error lists every problem.
 pub(crate) fn load(file: &Path) -> Result<Loaded, String> {
     let environment = |name: &str| std::env::var(name).ok();
     let (config, warnings) = config::load(file, &environment).map_err(|problems| problems.to_string())?;
-    let mut users = Vec::new();
+    let mut ways = Vec::new();
     let mut problems = String::new();
     for way in &config.sign_in {
-        match read_users(&way.users, &way.source) {
-            Ok(read) => users.push(read),
-            Err(text) => problems.push_str(&text),
+        match &way.kind {
+            SignInKind::Upstream(asked) => ways.push(LoadedWay::Upstream(asked.clone())),
+            SignInKind::Password { users } => match read_users(users, &way.source) {
+                Ok((text, users)) => ways.push(LoadedWay::Password(text, users)),
+                Err(text) => problems.push_str(&text),
+            },
         }
     }
     let verifiers = verifiers(&config, &mut problems);
@@ -57,7 +69,7 @@ pub(crate) fn load(file: &Path) -> Result<Loaded, String> {
         }
     });
     match pages {
-        Ok(pages) if problems.is_empty() => Ok(Loaded { config, warnings, users, verifiers, pages }),
+        Ok(pages) if problems.is_empty() => Ok(Loaded { config, warnings, ways, verifiers, pages }),
         _ => Err(problems),
     }
 }
@@ -107,7 +119,7 @@ impl Builder {
 
     /// Compiles what was loaded. Nothing outside is changed, but that verdicts on tokens are forgotten.
     pub(super) fn build(&self, loaded: Loaded, before: Option<&Snapshot>, generation: u64) -> Snapshot {
-        let Loaded { config, users, verifiers, pages, .. } = loaded;
+        let Loaded { config, ways, verifiers, pages, .. } = loaded;
         let config = &config;
         let bearer = Bearer::new(verifiers, self.caches.clone());
         let ring = KeyRing::new(config.keys.clone());
@@ -117,9 +129,15 @@ impl Builder {
         let ways = config
             .sign_in
             .iter()
-            .zip(users)
-            .map(|(settings, (_, users))| {
-                Arc::new(PasswordWay::new(settings.clone(), users, self.desk.clone(), devices.clone()))
+            .zip(ways)
+            .map(|(settings, loaded)| match loaded {
+                LoadedWay::Password(_, users) => Way::Password(Arc::new(PasswordWay::new(
+                    settings.clone(),
+                    users,
+                    self.desk.clone(),
+                    devices.clone(),
+                ))),
+                LoadedWay::Upstream(asked) => Way::Upstream(Arc::new(upstream_way(settings, asked, config))),
             })
             .collect();
         let upstreams: Vec<Upstream> =
@@ -148,7 +166,8 @@ impl Builder {
             bearer,
             ways,
             cookie: config.sessions.cookie.clone(),
-            lifetimes: config.sessions.lifetimes,
+            former_cookies: former_cookies(config, before),
+            rules: config.sessions.rules,
             pages,
             forms: ring.as_ref().map(|ring| FormTokens::new(&ring.derive(form::KEY_LABEL))),
             devices: ring.is_some().then_some(devices),
@@ -157,6 +176,20 @@ impl Builder {
             decisions: self.metrics.routes(config.routes.iter().map(|route| route.name.as_str())),
         }
     }
+}
+
+fn upstream_way(settings: &SignInSettings, asked: UpstreamSignIn, config: &Config) -> UpstreamWay {
+    let number = config.upstreams.iter().position(|upstream| upstream.name == asked.upstream);
+    let folds = number.is_some_and(|number| config.upstreams[number].case_insensitive);
+    // The number of none, had the check let such a name pass: then no answer counts.
+    UpstreamWay::new(settings.clone(), asked, number.unwrap_or(usize::MAX), folds)
+}
+
+/// What browsers may still send the session cookie as, besides its name in `config`.
+fn former_cookies(config: &Config, before: Option<&Snapshot>) -> Vec<String> {
+    let mut names = before.map(Snapshot::cookie_names).unwrap_or_default();
+    names.retain(|name| *name != config.sessions.cookie.name);
+    names
 }
 
 /// The verifiers of all `tokens` entries, their key files read.
@@ -211,6 +244,8 @@ fn compile_route(route: &crate::proxy::settings::RouteSettings, config: &Config)
         access: route.access.clone(),
         ways,
         forward_authorization: route.forward_authorization,
+        data: route.session.data,
+        counts_activity: route.session.counts_activity,
         upstream: route.upstream,
         names_hosts: !route.hosts.is_empty(),
     }
@@ -234,11 +269,15 @@ fn still_bound(before: &Snapshot, newer: Vec<(String, External)>) -> Vec<(String
     running.map(|(name, was)| (name.clone(), newer.get(name).copied().unwrap_or(*was))).collect()
 }
 
-/// Ways of `new` that are what they were in `old`: the same fingerprint.
+/// Password ways of `new` that are what they were in `old`: the same fingerprint.
 pub(super) fn kept_ways<'a>(old: &'a Snapshot, new: &Loaded) -> Vec<(&'a Arc<PasswordWay>, String)> {
     let text_of = |id: EntryId| {
         let at = new.config.sign_in.iter().position(|way| way.id == id)?;
-        Some(new.users[at].0.clone())
+        match &new.ways[at] {
+            LoadedWay::Password(text, _) => Some(text.clone()),
+            LoadedWay::Upstream(_) => None,
+        }
     };
-    old.ways.iter().filter_map(|way| Some((way, text_of(way.settings().id)?))).collect()
+    let ways = old.ways.iter().filter_map(Way::password);
+    ways.filter_map(|way| Some((way, text_of(way.settings().id)?))).collect()
 }

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// A difference between both clocks that grows by more than this at once is a step, not a drift.
 const STEP_MIN_MICROS: i64 = 1_000_000;
 
+/// The end of the year 9999: no clock is started later, whatever a file says.
+const LATEST_MICROS: i64 = 253_402_300_799_000_000;
+
 /// The system's clocks.
 #[derive(Debug)]
 pub(crate) struct SystemClock {
@@ -24,7 +27,16 @@ pub(crate) struct SystemClock {
 impl SystemClock {
     /// Starts the session clock at the wall clock's time.
     pub(crate) fn start() -> Self {
-        Self { offset: micros(ClockId::Realtime) - micros(ClockId::Boottime), seen: AtomicI64::new(0) }
+        Self::start_after(Timestamp::default())
+    }
+
+    /// Starts the session clock at the wall clock's time, or at `latest` if that is later: the instants of a store that
+    /// outlives the process must not lie ahead of it.
+    pub(crate) fn start_after(latest: Timestamp) -> Self {
+        let wall = micros(ClockId::Realtime);
+        let latest = i64::try_from(latest.as_micros()).unwrap_or(i64::MAX).min(LATEST_MICROS);
+        let ahead = (latest - wall).max(0);
+        Self { offset: wall + ahead - micros(ClockId::Boottime), seen: AtomicI64::new(-ahead) }
     }
 
     /// How far the wall clock was stepped since this was asked last, if it was: forward or back, in whole milliseconds.
@@ -72,6 +84,18 @@ mod tests {
         let (now, wall) = (clock.now(), clock.wall());
         assert!(wall.since(now) < Duration::from_secs(1) && now.since(wall) < Duration::from_secs(1));
         assert!(clock.now() >= now);
+    }
+
+    #[test]
+    fn a_clock_never_starts_before_the_latest_instant_of_the_store() {
+        let wall = SystemClock::start().wall();
+        let hour = Duration::from_hours(1);
+        let clock = SystemClock::start_after(wall.plus(hour));
+        assert!(clock.now() >= wall.plus(hour) && clock.wall() < wall.plus(hour));
+        assert_eq!(clock.step(), None, "that is how it was started, and no step");
+        assert!(SystemClock::start_after(wall.minus(hour)).now() >= wall);
+        let end = Timestamp::from_micros(u64::MAX);
+        assert!(SystemClock::start_after(end).now() < end);
     }
 
     #[test]

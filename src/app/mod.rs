@@ -6,6 +6,7 @@
 pub(crate) mod build;
 mod clock;
 mod control;
+mod durable;
 mod reload;
 mod server;
 
@@ -17,7 +18,9 @@ use crate::app::server::{Door, Server, Signals};
 use crate::domain::time::{Clock, Timestamp};
 use crate::net::listener::{self, Bound};
 use crate::net::{Address, Timeouts};
-use crate::proxy::parts::Parts;
+use crate::proxy::parts::{Paces, Parts};
+use crate::store::journal::Journal;
+use crate::store::sqlite::{OpenError, SqliteFile, SqliteStore};
 use crate::store::table::Table;
 use crate::telemetry::{self, AuditEvent, AuditLine, Logs, Metrics};
 use arc_swap::ArcSwap;
@@ -48,6 +51,9 @@ pub enum StartError {
     /// A log could not be opened.
     #[error(transparent)]
     Log(#[from] telemetry::OpenError),
+    /// The session store cannot be used.
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// The system refused a thread or a runtime.
     #[error("the system refused a thread: {0}")]
     System(#[from] io::Error),
@@ -64,6 +70,7 @@ impl StartError {
 pub struct Ready {
     server: Server<AdminDoor>,
     parts: Arc<Parts>,
+    store: Option<Arc<SqliteStore>>,
 }
 
 /// The wall clock, for commands that judge a token.
@@ -73,10 +80,13 @@ pub(crate) fn wall_clock() -> Timestamp {
 
 /// Loads `file`, builds what it says and binds the addresses.
 pub fn start(file: &Path) -> Result<Ready, StartError> {
-    let clock = Arc::new(SystemClock::start());
     let metrics = Arc::new(Metrics::new());
     let loaded = build::load(file).map_err(StartError::Config)?;
     let config = loaded.config.clone();
+    // First of all, for it says how late it is, and is held against a second process.
+    let kept = durable::open(&config)?;
+    let latest = kept.as_ref().map(SqliteFile::latest).unwrap_or_default();
+    let clock = Arc::new(SystemClock::start_after(latest));
     let seen = reload::digest(&config.files);
     let logs = Arc::new(Logs::start(&config.logs, &metrics)?);
     // Fails only if this process has installed one before; the first stays in force.
@@ -99,16 +109,22 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
     let builder = build::Builder::start(metrics.clone())?;
     let now = clock.now();
     let snapshot = builder.build(loaded, None, 1);
+    let store = kept.map(|kept| durable::start(kept, &clock, &metrics, &logs)).transpose()?;
+    let journal = store.clone().map(|store| store as Arc<dyn Journal>);
     let parts = Arc::new(Parts {
+        paces: Paces::default(),
         snapshot: ArcSwap::from_pointee(snapshot),
-        sessions: Table::new(config.sessions.capacity, config.sessions.lifetimes),
+        sessions: Table::new(config.sessions.limits, config.sessions.clocks, journal),
         clock: clock.clone(),
         metrics: metrics.clone(),
         logs,
         draining: AtomicBool::new(false),
     });
+    if let Some(store) = &store {
+        durable::load(store, &parts)?;
+    }
     metrics.config_loaded(1, now);
-    let reloader = Arc::new(Reloader::new(file, parts.clone(), builder, &config, seen, now));
+    let reloader = Arc::new(Reloader::new(file, parts.clone(), builder, &config, seen, store.clone()));
     let control = Arc::new(OperatorControl::new(parts.clone(), reloader.clone()));
     let mut inner = Vec::new();
     if let (Some(settings), Some(bound)) = (&config.admin, admin) {
@@ -131,7 +147,7 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
         drain: config.drain,
         workers,
     };
-    Ok(Ready { server, parts })
+    Ok(Ready { server, parts, store })
 }
 
 impl Ready {
@@ -141,12 +157,15 @@ impl Ready {
         addresses.filter_map(Result::ok).flatten().collect()
     }
 
-    /// Serves until a signal ends it; then flushes the logs.
+    /// Serves until a signal ends it; then flushes the session store and the logs.
     pub fn serve(self) -> io::Result<()> {
-        let Self { server, parts } = self;
+        let Self { server, parts, store } = self;
         let note = |event| parts.logs.audit(&AuditLine::new(parts.clock.now(), event));
         note(AuditEvent::Started);
         let served = server.run();
+        if let Some(store) = store {
+            durable::stop(&store);
+        }
         note(AuditEvent::Stopped);
         parts.logs.stop(LOG_FLUSH_MAX);
         served

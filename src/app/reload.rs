@@ -5,11 +5,14 @@
 
 use crate::admin::{Door as AdminDoor, ServerState};
 use crate::app::build::{self, Builder};
+use crate::app::durable;
 use crate::auth::users::{Change, ChangeKind};
-use crate::config::Config;
+use crate::config::{Config, StoreSettings};
 use crate::domain::session::End;
 use crate::domain::time::Timestamp;
+use crate::domain::token::KeyRing;
 use crate::proxy::parts::Parts;
+use crate::store::sqlite::SqliteStore;
 use crate::telemetry::{AuditEvent, AuditLine};
 use aws_lc_rs::digest::{Context, SHA256};
 use notify::event::ModifyKind;
@@ -30,8 +33,8 @@ const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What a reload starts from and leaves behind.
 struct State {
     generation: u64,
-    /// What the process was started with: listeners, admin, probes.
-    addresses: Vec<String>,
+    /// What the process was started with and keeps: listeners, admin, probes, the store.
+    fixed: Vec<String>,
     files: Vec<PathBuf>,
     /// A digest over the files' contents as last tried.
     seen: Vec<u8>,
@@ -45,6 +48,7 @@ pub(super) struct Reloader {
     parts: Arc<Parts>,
     builder: Builder,
     state: Mutex<State>,
+    store: Option<Arc<SqliteStore>>,
     admin: Mutex<Option<Arc<AdminDoor>>>,
 }
 
@@ -56,21 +60,23 @@ impl Reloader {
         builder: Builder,
         config: &Config,
         seen: Vec<u8>,
-        now: Timestamp,
+        store: Option<Arc<SqliteStore>>,
     ) -> Self {
         let files = config.files.clone();
+        let now = parts.clock.now();
         Self {
             file: file.to_owned(),
             parts,
             builder,
             state: Mutex::new(State {
                 generation: 1,
-                addresses: addresses(config),
+                fixed: fixed(config),
                 seen,
                 files,
                 in_force_since: now,
                 rejected_since: None,
             }),
+            store,
             admin: Mutex::new(None),
         }
     }
@@ -87,7 +93,16 @@ impl Reloader {
             draining: self.parts.draining.load(Ordering::Relaxed),
             in_force_since: state.in_force_since,
             rejected_since: state.rejected_since,
+            store_down_since: self.store.as_ref().and_then(|store| {
+                let health = store.health();
+                health.trouble.map(|_| health.since)
+            }),
         }
+    }
+
+    /// Changes of sessions that are in force and not durable yet.
+    pub(super) fn store_backlog(&self) -> usize {
+        self.store.as_ref().map_or(0, |store| store.backlog())
     }
 
     /// Passwords that wait to be hashed.
@@ -138,9 +153,15 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         let snapshot = self.builder.build(loaded, Some(&before), generation);
-        self.parts.sessions.set_lifetimes(config.sessions.lifetimes);
-        self.parts.sessions.set_capacity(config.sessions.capacity);
+        self.parts.sessions.set_clocks(&config.sessions.clocks);
+        self.parts.sessions.set_limits(config.sessions.limits);
         self.parts.snapshot.store(Arc::new(snapshot));
+        if let (Some(store), Some(ring)) = (&self.store, KeyRing::new(config.keys.clone())) {
+            match store.set_keys(&ring) {
+                Ok(sessions) => durable::warn_of_unopened(store, sessions),
+                Err(error) => tracing::warn!("{error}; sessions of a dropped key could not be counted"),
+            }
+        }
         if let (Some(door), Some(settings)) = (&*self.admin.lock(), &config.admin) {
             door.replace(settings);
         }
@@ -154,8 +175,7 @@ impl Reloader {
             state.seen = digest(&state.files);
         }
         let mut told = format!("configuration {generation} is in force");
-        let now = addresses(&config);
-        for changed in now.iter().filter(|address| !state.addresses.contains(address)) {
+        for changed in fixed(&config).iter().filter(|now| !state.fixed.contains(now)) {
             told.push_str("; needs a restart: ");
             told.push_str(changed);
         }
@@ -169,11 +189,18 @@ impl Reloader {
             match kind {
                 ChangeKind::Gone | ChangeKind::NewPassword => {
                     let ended = self.parts.sessions.end_subject(source, subject, End::Credential);
-                    self.parts.note_ended(&ended, End::Credential, None, None, now);
+                    self.parts.note_ended(&ended.sessions, End::Credential, None, None, now);
+                    // The end is in force; the store writes it when it can.
+                    ended.commit.forget();
                 }
                 ChangeKind::NewClaims(identity) => {
                     for session in self.parts.sessions.of_subject(source, subject) {
-                        self.parts.sessions.replace_identity(&session, identity);
+                        let stamp = session.stamp();
+                        if let Some(commit) =
+                            self.parts.sessions.change_identity(&session, identity, stamp, now)
+                        {
+                            commit.forget();
+                        }
                     }
                 }
             }
@@ -271,13 +298,17 @@ fn absolute(file: &Path) -> PathBuf {
 }
 
 /// What only a restart can change, as the file says it.
-fn addresses(config: &Config) -> Vec<String> {
+fn fixed(config: &Config) -> Vec<String> {
     let listeners = config.listeners.iter().enumerate().map(|(number, listener)| {
         format!("listeners[{number}] ({}, {:?})", listener.address, listener.timeouts)
     });
     let admin = config.admin.iter().map(|admin| format!("admin.address ({:?})", admin.address));
     let probes = config.probes.iter().map(|probes| format!("probes.address ({:?})", probes.address));
-    listeners.chain(admin).chain(probes).collect()
+    let store = match &config.sessions.store {
+        StoreSettings::Memory => "sessions.store (memory)".to_owned(),
+        StoreSettings::Sqlite(file) => format!("sessions.store (sqlite, {})", file.display()),
+    };
+    listeners.chain(admin).chain(probes).chain([store]).collect()
 }
 
 /// A digest over the files' contents; a missing file counts as an empty one.

@@ -9,6 +9,7 @@ use crate::app::reload::Reloader;
 use crate::net::Timeouts;
 use crate::net::connection;
 use crate::net::listener::Bound;
+use crate::net::streams::Streams;
 use crate::net::wire::Wire;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::parts::Parts;
@@ -30,6 +31,8 @@ const UPSTREAM_POOL: usize = 1024;
 const TRIES_MAX: usize = 8;
 /// How often ended sessions are dropped and the clocks compared.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often a worker looks for streams whose session has ended; they have to be cut within a second.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often names of upstream servers are looked up again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// Descriptors that are not connections: files, sockets, runtimes.
@@ -60,6 +63,8 @@ impl Signals {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
         let hangup = signal(SignalKind::hangup())?;
+        // Somebody listens, and so a write beyond a limit of the system fails instead of ending the process.
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         drop(inside);
         Ok(Self { runtime, terminate, interrupt, hangup })
     }
@@ -110,7 +115,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
             for (number, (door, app)) in inner.into_iter().enumerate() {
                 let serve =
                     Serving { app, parts: parts.clone(), timeouts: door.timeouts, stopped: open.clone() };
-                tokio::spawn(door.bound.accept(number, Arc::new(Semaphore::new(64)), move |wire, slot| {
+                let slots = Arc::new(Semaphore::new(64));
+                // Nothing in here is admitted by a session.
+                let streams = Arc::new(Streams::default());
+                tokio::spawn(door.bound.accept(number, slots, streams, move |wire, slot| {
                     serve.clone().start(wire, slot);
                 }));
             }
@@ -154,11 +162,13 @@ impl Worker {
     fn run(self, runtime: &Runtime) {
         let Self { doors, proxy, parts, slots, stopped } = self;
         runtime.block_on(async move {
+            let streams = Arc::new(Streams::default());
+            tokio::spawn(watch(streams.clone(), parts.clone()));
             let mut accepting = tokio::task::JoinSet::new();
             for (number, (bound, timeouts)) in doors.into_iter().enumerate() {
                 let serve =
                     Serving { app: proxy.clone(), parts: parts.clone(), timeouts, stopped: stopped.clone() };
-                accepting.spawn(bound.accept(number, slots.clone(), move |wire, slot| {
+                accepting.spawn(bound.accept(number, slots.clone(), streams.clone(), move |wire, slot| {
                     serve.clone().start(wire, slot);
                 }));
             }
@@ -227,6 +237,17 @@ fn raise_descriptor_limit() -> usize {
         Err(_) => limit.current.unwrap_or(1024),
     };
     usize::try_from((current.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(16)).unwrap_or(16)
+}
+
+/// Cuts a worker's streams whose session has ended, or that the configuration in force refuses.
+async fn watch(streams: Arc<Streams>, parts: Arc<Parts>) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let generation = parts.snapshot.load().generation;
+        streams.look(&parts.sessions, generation, parts.clock.now());
+    }
 }
 
 /// What happens now and then.

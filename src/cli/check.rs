@@ -2,6 +2,7 @@
 
 use super::{ConfigArgs, Failure, print};
 use crate::app::build;
+use crate::auth::{SignInKind, SignInSettings};
 use crate::config::{Config, Warning};
 use crate::domain::access::{Access, EntryId, Protected};
 use crate::proxy::settings::{RouteSettings, Server};
@@ -39,6 +40,10 @@ pub fn table(config: &Config, warnings: &[Warning]) -> String {
     rows.push([host, method, path, arrow(), "nobody".to_owned(), arrow(), "404".to_owned()]);
 
     let mut text = aligned(&rows);
+    let vouching: Vec<[String; 2]> = config.sign_in.iter().filter_map(vouching).collect();
+    if !vouching.is_empty() {
+        write!(text, "\nanswers that sign visitors in\n{}", aligned(&vouching)).expect("a String takes all");
+    }
     if !warnings.is_empty() {
         let plural = if warnings.len() == 1 { "" } else { "s" };
         write!(text, "\n{} warning{plural}\n", warnings.len()).expect("a String takes all");
@@ -47,6 +52,19 @@ pub fn table(config: &Config, warnings: &[Warning]) -> String {
         }
     }
     text
+}
+
+/// A way whose upstream opens sessions by its answers: its name, and where that holds.
+fn vouching(way: &SignInSettings) -> Option<[String; 2]> {
+    let SignInKind::Upstream(asked) = &way.kind else { return None };
+    let paths: Vec<String> = asked.paths.iter().map(ToString::to_string).collect();
+    let groups = if asked.groups.is_empty() {
+        "into no groups".to_owned()
+    } else {
+        format!("into {} at most", asked.groups.join(", "))
+    };
+    let of = format!("those of {} on {}, {groups}", asked.upstream, paths.join(" or "));
+    Some([format!("  {}", way.name), of])
 }
 
 fn aligned<const N: usize>(rows: &[[String; N]]) -> String {

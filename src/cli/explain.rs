@@ -5,7 +5,9 @@
 use super::{ExplainArgs, Failure, check, print};
 use crate::app::build::{self, Loaded};
 use crate::app::wall_clock;
+use crate::auth::SignInKind;
 use crate::auth::jwt::TOKEN_BYTES_MAX;
+use crate::auth::upstream_way::UpstreamWay;
 use crate::config::Config;
 use crate::domain::access::{Access, EntryId, Protected};
 use crate::domain::identity::{
@@ -16,7 +18,7 @@ use crate::domain::policy::Rule;
 use crate::domain::route::{Miss, RouteTable};
 use crate::domain::secret::Secret;
 use crate::domain::target::{Host, Target};
-use crate::proxy::settings::{Encoding, RouteSettings};
+use crate::proxy::settings::{Deadline, Encoding, RouteSettings};
 use http::Method;
 use std::fmt::Write;
 use std::io::Read;
@@ -171,73 +173,117 @@ fn walk(config: &Config, method: &Method, url: &str, who: &Who, lines: &mut Line
     };
     lines.say("route", format!("{} ({})", route.name, route.path));
     lines.say("access", check::who(config, &route.access));
-    decide(config, method, route, who, lines);
+    if decide(config, method, route, who, lines) == Some(Passes) {
+        say_session(config, method, &target, route, lines);
+    }
 }
 
-fn decide(config: &Config, method: &Method, route: &RouteSettings, who: &Who, lines: &mut Lines) {
+/// The request goes to the application.
+#[derive(PartialEq, Eq)]
+struct Passes;
+
+fn decide(
+    config: &Config,
+    method: &Method,
+    route: &RouteSettings,
+    who: &Who,
+    lines: &mut Lines,
+) -> Option<Passes> {
     let upstream = check::upstream(config, route);
     let protected = match &route.access {
         Access::Public => {
             lines.decide("passes", "the route is public");
             lines.say("upstream", upstream);
-            return lines.say("headers", "none: a public route passes no identity");
+            lines.say("headers", "none: a public route passes no identity");
+            return Some(Passes);
         }
         Access::Protected(protected) => protected,
     };
     let (identity, by_cookie) = match credential(config, protected, who) {
-        Credential::None if protected.optional => {
+        Credential::None(_) if protected.optional => {
             lines.decide("passes", "no credential is needed here (`optional: true`)");
             lines.say("upstream", upstream);
-            return lines.say("headers", "none: nobody is known");
+            lines.say("headers", "none: nobody is known");
+            return Some(Passes);
         }
-        Credential::None if protected.sign_in.is_empty() => {
-            return lines.decide("401 unauthorized", format!("it takes {}", check::ways(config, protected)));
+        Credential::None(why) if !protected.sign_in.is_empty() => {
+            lines.decide(SIGN_IN, why);
+            return None;
         }
-        Credential::None => {
-            let why = format!("it takes {}", check::ways(config, protected));
-            return lines.decide(SIGN_IN, why);
+        Credential::None(why) | Credential::Refused(why) => {
+            lines.decide("401 unauthorized", why);
+            return None;
         }
-        // A session that the route does not take counts as none; a token that it does not believe is refused.
-        Credential::Unlisted(why) if !protected.sign_in.is_empty() => return lines.decide(SIGN_IN, why),
-        Credential::Unlisted(why) | Credential::Refused(why) => return lines.decide("401 unauthorized", why),
         Credential::Good { identity, by_cookie } => (identity, by_cookie),
     };
     let identity = identity.as_ref();
     if !protected.allow.holds(identity) {
         lines.decide("403 forbidden", "the rule does not hold");
-        return say_parts(&protected.allow, identity, 0, lines);
+        say_parts(&protected.allow, identity, 0, lines);
+        return None;
     }
     lines.decide("passes", "the rule holds");
     say_parts(&protected.allow, identity, 0, lines);
     lines.say("upstream", upstream);
-    say_headers(config, route, identity, lines);
-    let safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method);
-    if by_cookie && !safe {
+    say_headers(config, route, identity, by_cookie, lines);
+    if by_cookie && !method.is_safe() {
         let listed: Vec<String> = protected.cross_origin.iter().map(Origin::to_string).collect();
         let besides = if listed.is_empty() { String::new() } else { format!(" or of {}", listed.join(", ")) };
         lines.say("note", format!("with a cookie, 403 unless a page of this host{besides} sent it"));
     }
+    Some(Passes)
+}
+
+/// What the exchange has to do with the visitor's session besides the decision.
+fn say_session(
+    config: &Config,
+    method: &Method,
+    target: &Target<'_>,
+    route: &RouteSettings,
+    lines: &mut Lines,
+) {
+    if route.session.data.is_some() {
+        lines.say("session", "the application gets and changes what it keeps for the visitor");
+    }
+    if !route.session.counts_activity {
+        lines.say("session", "the request does not count as a use");
+    }
+    let upstream = config.upstreams.get(route.upstream);
+    for way in config.sign_in.iter().filter(|_| !method.is_safe()) {
+        let SignInKind::Upstream(asked) = &way.kind else { continue };
+        if let Some(upstream) = upstream.filter(|upstream| upstream.name == asked.upstream)
+            && UpstreamWay::new(way.clone(), asked.clone(), route.upstream, upstream.case_insensitive)
+                .takes(target)
+        {
+            lines.say("session", format!("the answer may sign the visitor in or out, by {}", way.name));
+        }
+    }
 }
 
 enum Credential {
-    None,
-    Unlisted(String),
+    /// None that counts on the route, and what it takes.
+    None(String),
+    /// One that the route looks at and does not believe.
     Refused(String),
-    Good { identity: Identity, by_cookie: bool },
+    Good {
+        identity: Identity,
+        by_cookie: bool,
+    },
 }
 
 fn credential(config: &Config, protected: &Protected, who: &Who) -> Credential {
     let entry = |id: &EntryId| check::entry(config, *id);
+    let nothing = || Credential::None(format!("it takes {}", check::ways(config, protected)));
     let mut ways =
         protected.sign_in.iter().map(|id| (id, true)).chain(protected.tokens.iter().map(|id| (id, false)));
     match who {
-        Who::Nobody => Credential::None,
+        Who::Nobody => nothing(),
         Who::Believed { entry: name, identity } => {
             if protected.tokens.iter().filter_map(entry).any(|(listed, _)| listed == name) {
                 Credential::Good { identity: identity.clone(), by_cookie: false }
             } else if protected.tokens.is_empty() {
                 // Where no tokens are taken, the Authorization header is the application's business.
-                Credential::None
+                nothing()
             } else {
                 Credential::Refused(format!("the route does not list `{name}`, which believed the token"))
             }
@@ -249,7 +295,7 @@ fn credential(config: &Config, protected: &Protected, who: &Who) -> Credential {
                 (wanted.is_none() || wanted == Some(source)).then_some((source, by_cookie))
             });
             match found {
-                None => Credential::Unlisted(format!(
+                None => Credential::None(format!(
                     "no way of this route has the source `{}`",
                     wanted.unwrap_or("")
                 )),
@@ -277,9 +323,25 @@ fn say_parts(rule: &Rule, identity: IdentityRef<'_>, depth: usize, lines: &mut L
     }
 }
 
-fn say_headers(config: &Config, route: &RouteSettings, identity: IdentityRef<'_>, lines: &mut Lines) {
+fn say_headers(
+    config: &Config,
+    route: &RouteSettings,
+    identity: IdentityRef<'_>,
+    by_cookie: bool,
+    lines: &mut Lines,
+) {
     let headers = config.upstreams.get(route.upstream).map_or(&[][..], |upstream| &upstream.identity);
     for header in headers {
+        if let Some(deadline) = header.deadline {
+            let until = match deadline {
+                Deadline::IdleUntil => "when the session ends if it is not used",
+                Deadline::EndsAt => "when the session ends at the latest",
+            };
+            if by_cookie {
+                lines.say("header", format!("{}: ({until})", header.name));
+            }
+            continue;
+        }
         let Some(claim) = identity.claim(&header.claim) else { continue };
         let encoded = Claim::header_form(claim);
         let value = match header.encoding {

@@ -7,11 +7,13 @@ pub mod check;
 mod demo;
 pub mod explain;
 mod keys;
+mod offline;
 mod password;
 mod run;
 mod schema;
 mod sessions;
 
+use crate::domain::time;
 use clap::{Args, Parser, Subcommand};
 use http::Method;
 use std::path::PathBuf;
@@ -162,27 +164,73 @@ enum SessionsCommand {
     /// List live sessions
     #[command(after_help = "Examples:\n  \
         vestibule sessions list -c vestibule.yaml --subject alice\n  \
+        vestibule sessions list -c vestibule.yaml --client 10.0.0.0/8 --idle-for 2h\n  \
         vestibule sessions list --admin unix:/run/vestibule/admin.sock --json")]
     List(ListArgs),
     /// Show one session
     Show(ShowArgs),
-    /// End one session, or all of a subject
-    #[command(after_help = "Examples:\n  \
+    /// End one session, or all that the filters name
+    #[command(after_help = "Filters that stand together must all hold. At least one must be there.\n\n\
+        Examples:\n  \
         vestibule sessions end -c vestibule.yaml AQEBAQEBAQEBAQEBAQEBAQ\n  \
-        vestibule sessions end -c vestibule.yaml --subject alice --source local")]
+        vestibule sessions end -c vestibule.yaml --subject alice --source local\n  \
+        vestibule sessions end -c vestibule.yaml --opened-before 2026-11-22T08:00:00Z\n\n\
+        In a file that no gateway uses, such as a backup that was restored:\n  \
+        vestibule sessions end --offline -c vestibule.yaml --opened-before 2026-11-22T08:00:00Z")]
     End(EndArgs),
 }
 
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    admin: AdminArgs,
+/// Which sessions are meant.
+#[derive(Debug, Default, Args)]
+#[group(id = "filters", multiple = true)]
+struct FilterArgs {
     /// Only this subject's
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
     /// Only from this source: a way's name or an issuer
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
+    /// Only those opened by this way to sign in
+    #[arg(long, value_name = "NAME")]
+    sign_in: Option<String>,
+    /// Only those opened from this address or network
+    #[arg(long, value_name = "ADDRESS", value_parser = network)]
+    client: Option<String>,
+    /// Only those not used for at least so long: `30m`, `12h`, `7d`
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    idle_for: Option<String>,
+    /// Only those opened before this instant: `2026-11-22T08:00:00Z`
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    opened_before: Option<String>,
+    /// Those of visitors who have not signed in, instead of those who have
+    #[arg(long)]
+    anonymous: bool,
+}
+
+/// The text, if the door will understand it.
+fn network(text: &str) -> Result<String, String> {
+    let good = text.parse::<ipnet::IpNet>().is_ok() || text.parse::<std::net::IpAddr>().is_ok();
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("write an address or a network: `10.0.0.7`, `10.0.0.0/8`".into())
+    }
+}
+
+fn span(text: &str) -> Result<String, &'static str> {
+    time::span(text).map(|_| text.to_owned()).ok_or("write digits and a unit: `30m`, `12h`, `7d`")
+}
+
+fn instant(text: &str) -> Result<String, time::NotAnInstant> {
+    text.parse::<time::Timestamp>().map(|_| text.to_owned())
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
+    filters: FilterArgs,
     /// Show at most this many
     #[arg(long, value_name = "NUMBER", default_value_t = 500)]
     limit: usize,
@@ -208,14 +256,17 @@ struct EndArgs {
     #[command(flatten)]
     admin: AdminArgs,
     /// The session's public id, as the list and the logs show it
-    #[arg(value_name = "ID", conflicts_with_all = ["subject", "source"], required_unless_present = "subject")]
+    #[arg(value_name = "ID", conflicts_with = "filters", required_unless_present = "filters")]
     id: Option<String>,
-    /// End all sessions of this subject
-    #[arg(long, value_name = "NAME")]
-    subject: Option<String>,
-    /// Only those from this source: a way's name or an issuer
-    #[arg(long, value_name = "SOURCE", requires = "subject")]
-    source: Option<String>,
+    #[command(flatten)]
+    filters: FilterArgs,
+    /// Write into the file of `sessions.store` while no gateway runs; with --opened-before, and --subject if you like
+    #[arg(
+        long,
+        requires = "opened_before",
+        conflicts_with_all = ["id", "admin", "sign_in", "client", "idle_for", "anonymous"]
+    )]
+    offline: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -319,7 +370,10 @@ mod tests {
             "vestibule sessions list -c f --token-file t",
             "vestibule sessions end -c f",
             "vestibule sessions end -c f id --subject alice",
-            "vestibule sessions end -c f --source local",
+            "vestibule sessions end -c f id --anonymous",
+            "vestibule sessions list -c f --client example.com",
+            "vestibule sessions list -c f --idle-for 2",
+            "vestibule sessions end -c f --opened-before yesterday",
             "vestibule keys",
             "vestibule walk",
         ] {
@@ -341,7 +395,11 @@ mod tests {
             "vestibule sessions list -c vestibule.yaml --subject alice",
             "vestibule sessions list --admin unix:/run/vestibule/admin.sock --json",
             "vestibule sessions show --admin 127.0.0.1:9901 --token-file admin.token AQEBAQEBAQEBAQEBAQEBAQ",
+            "vestibule sessions list -c vestibule.yaml --client 10.0.0.0/8 --idle-for 2h",
+            "vestibule sessions list -c vestibule.yaml --client 2001:db8::1 --anonymous",
             "vestibule sessions end -c vestibule.yaml --subject alice --source local",
+            "vestibule sessions end -c vestibule.yaml --opened-before 2026-11-22T08:00:00Z",
+            "vestibule sessions end -c vestibule.yaml --anonymous",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

@@ -1,6 +1,6 @@
-//! `sessions list`, `show` and `end`, through the admin address.
+//! `sessions list`, `show` and `end`, through the admin address; `end --offline` is in `offline.rs`.
 
-use super::{AdminArgs, EndArgs, Failure, ListArgs, SessionsCommand, ShowArgs, print};
+use super::{AdminArgs, EndArgs, Failure, FilterArgs, ListArgs, SessionsCommand, ShowArgs, offline, print};
 use crate::admin::client::{Client, Reply};
 use crate::config;
 use crate::domain::secret::Secret;
@@ -25,12 +25,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     let mut cursor = None;
     while sessions.len() < args.limit {
         let limit = PAGE.min(args.limit - sessions.len()).to_string();
-        let target = target(&[
-            ("subject", args.subject.as_deref()),
-            ("source", args.source.as_deref()),
-            ("limit", Some(&limit)),
-            ("cursor", cursor.as_deref()),
-        ]);
+        let target = target(&args.filters, &[("limit", Some(&limit)), ("cursor", cursor.as_deref())]);
         let mut page = expect(&call(&client, "GET", &target)?, 200)?;
         match page["sessions"].take() {
             Value::Array(page) => sessions.extend(page),
@@ -47,7 +42,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         print(&table(&sessions))?;
     }
     if cursor.is_some() {
-        eprintln!("there are more than {}; name a --subject, or raise --limit", args.limit);
+        eprintln!("there are more than {}; filter them (--subject …), or raise --limit", args.limit);
     }
     Ok(())
 }
@@ -59,13 +54,15 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
 }
 
 fn end(args: &EndArgs) -> Result<(), Failure> {
+    if args.offline {
+        return offline::end(args);
+    }
     let client = connect(&args.admin)?;
     let ended = if let Some(id) = &args.id {
         expect(&call(&client, "DELETE", &one(id)?)?, 204)?;
         1
     } else {
-        let target = target(&[("subject", args.subject.as_deref()), ("source", args.source.as_deref())]);
-        let answer = expect(&call(&client, "DELETE", &target)?, 200)?;
+        let answer = expect(&call(&client, "DELETE", &target(&args.filters, &[]))?, 200)?;
         answer["ended"].as_u64().unwrap_or(0)
     };
     let sessions = if ended == 1 { "session" } else { "sessions" };
@@ -110,10 +107,19 @@ fn address(text: &str) -> Result<Address, Failure> {
     })
 }
 
-/// `/sessions` with the parameters that are there.
-fn target(parameters: &[(&str, Option<&str>)]) -> String {
+/// `/sessions` with the filters and parameters that are there.
+fn target(filters: &FilterArgs, parameters: &[(&str, Option<&str>)]) -> String {
+    let filters = [
+        ("subject", filters.subject.as_deref()),
+        ("source", filters.source.as_deref()),
+        ("sign_in", filters.sign_in.as_deref()),
+        ("client", filters.client.as_deref()),
+        ("idle_for", filters.idle_for.as_deref()),
+        ("opened_before", filters.opened_before.as_deref()),
+        ("anonymous", filters.anonymous.then_some("true")),
+    ];
     let mut query = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in parameters {
+    for (name, value) in filters.iter().chain(parameters) {
         if let Some(value) = value {
             query.append_pair(name, value);
         }
@@ -174,11 +180,13 @@ fn table(sessions: &[Value]) -> String {
 }
 
 fn details(session: &Value) -> String {
-    const FIELDS: [&str; 10] = [
+    const FIELDS: [&str; 12] = [
         "/id",
         "/subject",
         "/source",
         "/sign_in",
+        "/remembered",
+        "/anonymous",
         "/started_at",
         "/last_used_at",
         "/idle_until",
@@ -193,7 +201,12 @@ fn details(session: &Value) -> String {
 }
 
 fn cell(session: &Value, field: &str, chars_max: usize) -> String {
-    clean(session.pointer(field).and_then(Value::as_str).unwrap_or(""), chars_max)
+    match session.pointer(field) {
+        Some(Value::String(text)) => clean(text, chars_max),
+        Some(Value::Bool(true)) => "yes".to_owned(),
+        Some(Value::Bool(false)) => "no".to_owned(),
+        _ => String::new(),
+    }
 }
 
 /// Cuts a text, and takes out what could drive a terminal: a user agent is whatever a visitor sent.
@@ -216,6 +229,7 @@ mod tests {
     fn session(subject: &str, user_agent: &str) -> Value {
         serde_json::json!({
             "id": "AQEBAQEBAQEBAQEBAQEBAQ", "subject": subject, "source": "local", "sign_in": "local",
+            "remembered": true, "anonymous": false,
             "started_at": "2026-11-22T12:00:00Z", "last_used_at": "2026-11-22T12:05:00Z",
             "idle_until": "2026-11-22T12:35:00Z", "ends_at": "2026-11-23T00:00:00Z",
             "client": { "address": "192.0.2.1", "user_agent": user_agent },
@@ -241,6 +255,7 @@ AQEBAQEBAQEBAQEBAQEBAQ  somebody-with-a-name-of-forty-l…  local   2026-11-22T1
     fn one_session_is_shown_line_by_line() {
         let shown = details(&session("alice", "curl/8"));
         assert!(shown.starts_with("id            AQEBAQEBAQEBAQEBAQEBAQ\nsubject       alice\n"), "{shown}");
+        assert!(shown.contains("\nremembered    yes\nanonymous     no\n"), "{shown}");
         assert!(shown.ends_with("address       192.0.2.1\nuser agent    curl/8\n"), "{shown}");
     }
 
@@ -282,7 +297,16 @@ AQEBAQEBAQEBAQEBAQEBAQ  somebody-with-a-name-of-forty-l…  local   2026-11-22T1
 
     #[test]
     fn a_filter_is_encoded() {
-        let target = target(&[("subject", Some("a&b=c")), ("source", None), ("limit", Some("5"))]);
-        assert_eq!(target, "/sessions?subject=a%26b%3Dc&limit=5");
+        let filters = FilterArgs {
+            subject: Some("a&b=c".to_owned()),
+            client: Some("10.0.0.0/8".to_owned()),
+            anonymous: true,
+            ..FilterArgs::default()
+        };
+        assert_eq!(
+            target(&filters, &[("cursor", None), ("limit", Some("5"))]),
+            "/sessions?subject=a%26b%3Dc&client=10.0.0.0%2F8&anonymous=true&limit=5"
+        );
+        assert_eq!(target(&FilterArgs::default(), &[]), "/sessions?");
     }
 }
