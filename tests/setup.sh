@@ -4,7 +4,7 @@
 #   tests/setup.sh build   a C and C++ compiler, cmake, make
 #   tests/setup.sh lint    rustfmt and clippy
 #   tests/setup.sh bench   valgrind
-#   tests/setup.sh apps    curl, Chromium, and Python packages in target/venv
+#   tests/setup.sh apps    curl, Chromium, Node.js, Python packages in target/venv, Express in target/express
 #
 # On Debian as root it installs; elsewhere it names in one line what is missing and stops.
 set -euo pipefail
@@ -55,15 +55,34 @@ lint() {
 apps() {
     need curl curl
     need chromium chromium
+    need node nodejs
+    need npm npm
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     install_packages
-    local venv="${CARGO_TARGET_DIR:-target}/venv"
-    cmp -s tests/apps/requirements.txt "$venv/requirements.txt" && return
-    echo "--- Python packages into $venv"
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" --quiet --disable-pip-version-check install --no-deps -r tests/apps/requirements.txt
-    cp tests/apps/requirements.txt "$venv/requirements.txt"
+    local target="${CARGO_TARGET_DIR:-target}"
+    python_packages "$target/venv"
+    node_packages "$target/express"
+}
+
+python_packages() {
+    cmp -s tests/apps/requirements.txt "$1/requirements.txt" && return
+    echo "--- Python packages into $1"
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/pip" --quiet --disable-pip-version-check install --no-deps -r tests/apps/requirements.txt
+    cp tests/apps/requirements.txt "$1/requirements.txt"
+}
+
+# The lock file is copied last: a folder that has it is whole.
+node_packages() {
+    local example=deploy/examples/express
+    cmp -s "$example/package-lock.json" "$1/installed" && return
+    echo "--- Express into $1"
+    rm -rf "$1"
+    mkdir -p "$1"
+    cp "$example/package.json" "$example/package-lock.json" "$1"
+    npm ci --prefix "$1" --no-audit --no-fund --loglevel=error >/dev/null
+    cp "$1/package-lock.json" "$1/installed"
 }
 
 for part in "$@"; do

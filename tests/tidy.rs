@@ -77,7 +77,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
             let path = entry.expect("the folder can be read").path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             if path.is_dir() {
-                if !matches!(name.as_str(), "target" | ".git" | "__pycache__" | "venv") {
+                if !matches!(name.as_str(), "target" | ".git" | "__pycache__" | "venv" | "node_modules") {
                     folders.push(path);
                 }
             } else {
@@ -212,9 +212,9 @@ fn every_source_begins_with_what_it_is() {
 fn nothing_is_left_unfinished_or_switched_off() {
     let mut wrong = Vec::new();
     for path in files(root()) {
-        // This file holds the words themselves.
+        // This file holds the words themselves; checksums hold any.
         let Ok(text) = fs::read_to_string(&path) else { continue };
-        if path.ends_with("tests/tidy.rs") {
+        if path.ends_with("tests/tidy.rs") || path.ends_with("package-lock.json") {
             continue;
         }
         for (at, line) in text.lines().enumerate() {

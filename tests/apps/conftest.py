@@ -1,5 +1,6 @@
 """The built binary and a Flask application on free loopback ports, and browsers to walk them with."""
 
+import contextlib
 import html
 import os
 import pathlib
@@ -19,7 +20,8 @@ from playwright.sync_api import sync_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FLASK = ROOT / "deploy" / "examples" / "flask"
-SCREENSHOTS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "screenshots"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
+SCREENSHOTS = TARGET / "screenshots"
 START_SECONDS = 30
 CHROMIUM = [
     "--no-sandbox",
@@ -101,7 +103,7 @@ class Process:
 
 
 class Guarded:
-    """The Flask example behind the gateway, as its README sets it up."""
+    """The Flask examples behind the gateway, as their README sets them up."""
 
     def __init__(self, folder, url, gateway, passwords):
         self.folder, self.url, self.gateway, self.passwords = folder, url, gateway, passwords
@@ -123,9 +125,12 @@ def users_yaml(passwords):
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flask")
-    shutil.copy(FLASK / "app.py", folder)
-    port, application = free_port(), free_port()
-    text = (FLASK / "vestibule.yaml").read_text().replace("8080", str(port)).replace("5000", str(application))
+    for source in FLASK.glob("*.py"):
+        shutil.copy(source, folder)
+    port, application, books = free_port(), free_port(), free_port()
+    text = (FLASK / "vestibule.yaml").read_text()
+    for written, free in [("8080", port), ("5000", application), ("5001", books)]:
+        text = text.replace(written, str(free))
     (folder / "vestibule.yaml").write_text(text + "\nlogs:\n  access: { format: json }\n  audit: { format: json }\n")
     key = vestibule("keys", "generate")
     assert key.returncode == 0, key.stderr
@@ -134,11 +139,14 @@ def guarded(tmp_path_factory):
     passwords = {"alice": secrets.token_urlsafe(12), "Zoë Müller": "pässword " + secrets.token_urlsafe(8)}
     (folder / "users.yaml").write_text(users_yaml(passwords))
     serve = [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{application}", "app:app"]
+    workers = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{books}", "--workers", "2", "books:app"]
     run = [binary(), "run", "-c", folder / "vestibule.yaml"]
     url = f"http://localhost:{port}"
-    with Process(serve, f"http://127.0.0.1:{application}/empty", folder / "flask.log", cwd=folder):
-        with Process(run, url + "/public/", folder / "gateway.log") as gateway:
-            yield Guarded(folder, url, gateway, passwords)
+    with contextlib.ExitStack() as running:
+        running.enter_context(Process(serve, f"http://127.0.0.1:{application}/empty", folder / "flask.log", cwd=folder))
+        running.enter_context(Process(workers, f"http://127.0.0.1:{books}/books/", folder / "books.log", cwd=folder))
+        gateway = running.enter_context(Process(run, url + "/public/", folder / "gateway.log"))
+        yield Guarded(folder, url, gateway, passwords)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,10 @@ import re
 from playwright.sync_api import expect
 
 LOGIN = re.compile(r"/_vestibule/login")
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.5 Mobile/15E148 Safari/604.1"
+)
 
 
 def fill_in(page, user, password):
@@ -89,6 +93,55 @@ def test_everywhere_ends_the_sessions_of_other_browsers(guarded, visitor):
     expect(pages[0].get_by_role("heading")).to_have_text("You are signed out")
     pages[1].goto(guarded.url + "/")
     expect(pages[1]).to_have_url(LOGIN)
+
+
+def test_one_looks_through_ones_sessions_and_ends_some(guarded, visitor, shoot):
+    name = "Zoë Müller"
+    page, phone, tablet = (
+        visitor(locale="en-GB", java_script_enabled=False, **options).new_page()
+        for options in [{}, {"user_agent": IPHONE}, {"user_agent": "our-script/1.0 <b>"}]
+    )
+    for browser in [page, phone, tablet]:
+        browser.goto(guarded.url + "/")
+        fill_in(browser, name, guarded.passwords[name])
+        expect(browser.locator("#name")).to_have_text(name)
+
+    page.get_by_role("link", name="Sign out").click()
+    page.get_by_role("link", name="Where else am I signed in?").click()
+    expect(page.get_by_role("heading")).to_have_text("Where you are signed in")
+    rows = page.get_by_role("row")
+    expect(rows).to_have_count(4)
+    expect(rows.nth(1)).to_contain_text("this one")
+    expect(page.get_by_role("rowheader", name="Safari on iPhone")).to_be_visible()
+    expect(page.get_by_role("rowheader", name="our-script/1.0 <b>")).to_be_visible()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", page.get_by_role("time").first.inner_text())
+    page.set_viewport_size({"width": 1100, "height": 640})
+    shoot(page, "1-account")
+    phone.goto(guarded.url + "/_vestibule/account")
+    phone.set_viewport_size({"width": 360, "height": 900})
+    shoot(phone, "2-on-a-phone")
+    assert phone.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+    page.get_by_role("button", name="End: Safari on iPhone").click()
+    expect(rows).to_have_count(3)
+    phone.goto(guarded.url + "/")
+    expect(phone).to_have_url(LOGIN)
+    page.get_by_role("button", name="End all others").click()
+    expect(rows).to_have_count(2)
+    tablet.goto(guarded.url + "/")
+    expect(tablet).to_have_url(LOGIN)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading")).to_have_text("You are signed out")
+
+
+def test_the_account_page_speaks_chinese(guarded, visitor, shoot):
+    page = visitor(locale="zh-CN", color_scheme="dark").new_page()
+    page.goto(guarded.url + "/_vestibule/account")
+    page.get_by_label("用户名").fill("alice")
+    page.get_by_label("密码").fill(guarded.passwords["alice"])
+    page.get_by_role("button", name="登录").click()
+    expect(page.get_by_role("heading")).to_have_text("您登录的地方")
+    shoot(page, "account")
 
 
 def test_the_wrong_group_is_told_so_and_may_change(guarded, visitor, shoot):

@@ -45,6 +45,10 @@ fn sessions_are_listed_filtered_and_ended() {
 
     assert_eq!(gateway.admin("DELETE", "/sessions", "").status(), 400, "not everybody's by mistake");
     assert_eq!(gateway.admin("DELETE", "/sessions?subjct=alice", "").status(), 400);
+    for unset in ["subject=&source=local", "source=local&subject=", "subject=alice&client="] {
+        let answer = gateway.admin("DELETE", &format!("/sessions?{unset}"), "");
+        assert_eq!(answer.status(), 400, "a script's variable is unset: {unset}");
+    }
     assert!(alice.is_signed_in());
     let answer = gateway.admin("DELETE", "/sessions?subject=alice", "");
     assert_eq!((answer.status(), answer.json()), (200, json!({ "ended": 2 })));
@@ -52,9 +56,107 @@ fn sessions_are_listed_filtered_and_ended() {
 }
 
 #[test]
-fn a_long_list_comes_in_pages_that_miss_nobody() {
+fn sessions_are_found_and_ended_by_every_filter() {
     let upstream = Upstream::recording();
     let gateway = Gateway::before(&upstream);
+    let (alice, bob) = (gateway.browser(), gateway.browser());
+    alice.sign_in("alice");
+    bob.sign_in("bob");
+    for (query, expected) in [
+        ("?sign_in=local", 2),
+        ("?sign_in=elsewhere", 0),
+        ("?client=127.0.0.1", 2),
+        ("?client=127.0.0.0/8&subject=bob", 1),
+        ("?client=10.0.0.0/8", 0),
+        ("?client=::/0", 0),
+        ("?idle_for=0s", 2),
+        ("?idle_for=1h", 0),
+        ("?opened_before=9998-01-01T00:00:00Z", 2),
+        ("?opened_before=2020-01-01T00:00:00%2B01:00", 0),
+        ("?anonymous=true", 0),
+        ("?subject=&client=&idle_for=", 2),
+    ] {
+        assert_eq!(sessions(&gateway, query).len(), expected, "{query}");
+        let page = gateway.admin("GET", &format!("/{query}"), "").text();
+        assert_eq!(page.matches(">End</button>").count(), expected, "{query}");
+    }
+    for bad in ["client=wiki", "client=10.0.0.0/40", "idle_for=1", "opened_before=today", "anonymous=1"] {
+        for method in ["GET", "DELETE"] {
+            let answer = gateway.admin(method, &format!("/sessions?subject=alice&{bad}"), "");
+            assert_eq!(answer.status(), 400, "{method} {bad}");
+        }
+        assert_eq!(gateway.admin("GET", &format!("/?{bad}"), "").status(), 400, "{bad}");
+    }
+    for nobody in ["", "?", "?anonymous=false", "?subject=", "?limit=5", "?cursor=AQEBAQEBAQEBAQEBAQEBAQ"] {
+        assert_eq!(gateway.admin("DELETE", &format!("/sessions{nobody}"), "").status(), 400, "{nobody}");
+    }
+    let ended = |query: &str| {
+        let answer = gateway.admin("DELETE", &format!("/sessions?{query}"), "");
+        assert_eq!(answer.status(), 200, "{query}: {}", answer.text());
+        answer.json()["ended"].clone()
+    };
+    assert_eq!(ended("client=10.0.0.0/8"), 0);
+    assert_eq!(ended("idle_for=1h"), 0);
+    assert_eq!(ended("anonymous=true"), 0);
+    assert!(alice.is_signed_in() && bob.is_signed_in());
+    assert_eq!(ended("client=127.0.0.0/8&subject=bob"), 1);
+    assert!(alice.is_signed_in() && !bob.is_signed_in());
+    assert_eq!(ended("opened_before=9998-01-01T00:00:00Z"), 1);
+    assert!(!alice.is_signed_in());
+}
+
+#[test]
+fn a_session_is_opened_remembered_where_the_file_knows_of_it() {
+    let upstream = Upstream::recording();
+    let mut gateway = Gateway::before(&upstream);
+    let open = |gateway: &Gateway| {
+        let answer = gateway.admin("POST", "/sessions", r#"{"subject":"alice","remember_me":true}"#);
+        if let Some(value) = answer.json()["cookie"]["value"].as_str() {
+            gateway.secrets().note_ours("a cookie", value);
+        }
+        answer
+    };
+    assert_eq!(open(&gateway).status(), 422);
+    gateway.reload_with("sessions", "{ remember_me: { idle_timeout: 7d, absolute_lifetime: 30d } }");
+    let opened = open(&gateway);
+    assert_eq!(opened.status(), 201, "{}", opened.text());
+    let opened = opened.json();
+    assert_eq!((&opened["remembered"], &opened["anonymous"]), (&json!(true), &json!(false)));
+    let until = |name: &str| opened[name].as_str().expect("an instant").to_owned();
+    assert!(until("ends_at") > until("idle_until"));
+    assert_eq!(sessions(&gateway, "?subject=alice")[0]["remembered"], true);
+    // Without the box it obeys the clocks of all sessions.
+    gateway.reload_with("sessions", "{}");
+    assert!(sessions(&gateway, "?subject=alice")[0]["idle_until"].as_str() < Some(&until("idle_until")));
+}
+
+#[test]
+fn a_subject_with_enough_sessions_is_refused_one_more_where_the_file_says_so() {
+    let upstream = Upstream::recording();
+    let gateway =
+        Setup::before(&upstream).set("sessions", "{ per_subject: { max: 2, when_full: refuse } }").start();
+    let open = |subject: &str| {
+        let answer = gateway.admin("POST", "/sessions", &json!({ "subject": subject }).to_string());
+        if let Some(value) = answer.json()["cookie"]["value"].as_str() {
+            gateway.secrets().note_ours("a cookie", value);
+        }
+        answer
+    };
+    assert_eq!([open("alice").status(), open("alice").status()], [201, 201]);
+    let refused = open("alice");
+    assert_eq!(refused.status(), 409);
+    assert!(refused.json()["detail"].to_string().contains("sessions.per_subject"), "{}", refused.text());
+    assert_eq!(open("bob").status(), 201, "others have room");
+    assert_eq!(sessions(&gateway, "").len(), 3);
+    let id = sessions(&gateway, "?subject=alice")[0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(gateway.admin("DELETE", &format!("/sessions/{id}"), "").status(), 204);
+    assert_eq!(open("alice").status(), 201);
+}
+
+#[test]
+fn a_long_list_comes_in_pages_that_miss_nobody() {
+    let upstream = Upstream::recording();
+    let gateway = Setup::before(&upstream).set("sessions", "{ per_subject: { max: 100 } }").start();
     let mut opened = BTreeSet::new();
     for _ in 0..25 {
         let answer = gateway.admin("POST", "/sessions", r#"{"subject":"alice"}"#);

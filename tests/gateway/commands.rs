@@ -196,6 +196,20 @@ fn sessions_are_listed_and_ended_from_the_command_line() {
     assert_eq!(listed.out.lines().count(), 3, "{}", listed.out);
     assert!(listed.out.starts_with("ID "), "{}", listed.out);
     assert_eq!(list(&["--subject", "bob"]).out.lines().count(), 2);
+    for (filter, lines) in [
+        (&["--sign-in", "local", "--client", "127.0.0.0/8"][..], 3),
+        (&["--client", "10.0.0.7"], 1),
+        (&["--idle-for", "2h"], 1),
+        (&["--opened-before", "9998-01-01T00:00:00+01:00"], 3),
+        (&["--opened-before", "2020-01-01T00:00:00Z"], 1),
+        (&["--anonymous"], 1),
+    ] {
+        let listed = list(filter);
+        assert_eq!((listed.code, listed.out.lines().count()), (0, lines), "{filter:?}: {listed:?}");
+    }
+    for bad in [&["--client", "wiki"][..], &["--idle-for", "2"], &["--opened-before", "today"]] {
+        assert_eq!(list(bad).code, 2, "{bad:?}");
+    }
     let lines = list(&["--json", "--subject", "bob"]).out;
     let bobs: Value = serde_json::from_str(lines.trim_end()).expect("one JSON object a line");
     let id = bobs["id"].as_str().expect("an id");
@@ -208,9 +222,15 @@ fn sessions_are_listed_and_ended_from_the_command_line() {
         1,
         "there is none any more"
     );
-    let ended = run(folder, &["sessions", "end", "-c", "vestibule.yaml", "--subject", "alice"], "");
-    assert!(ended.code == 0 && ended.out.contains('1'), "{ended:?}");
+    let end = |more: &[&str]| run(folder, &[&["sessions", "end", "-c", "vestibule.yaml"], more].concat(), "");
+    let ended = end(&["--subject", "alice", "--idle-for", "2h"]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "ended 0 sessions\n"), "{ended:?}");
+    assert!(alice.is_signed_in());
+    let ended = end(&["--opened-before", "9998-01-01T00:00:00Z"]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "ended 1 session\n"), "{ended:?}");
     assert!(!alice.is_signed_in());
+    assert_eq!(end(&[]).code, 2, "not everybody's by mistake");
+    assert_eq!(end(&[id, "--subject", "alice"]).code, 2, "one or several");
     let address = gateway.port("admin").to_string();
     let with_file =
         run(folder, &["sessions", "list", "--admin", &address, "--token-file", "admin.token"], "");

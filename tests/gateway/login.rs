@@ -465,3 +465,79 @@ fn several_ways_in_are_each_taken_by_name() {
     assert_eq!(carol.get("/inner").send().status(), 401, "a session counts where its entry is listed");
     assert_eq!(carol.get("/page").send().status(), 200);
 }
+
+const REMEMBERING: &str =
+    "{ idle_timeout: 1s, absolute_lifetime: 1h, remember_me: { idle_timeout: 7d, absolute_lifetime: 30d } }";
+
+fn sign_in_remembered(browser: &Browser<'_>) -> crate::support::Message {
+    let (form_token, password) = (browser.form_token("/_vestibule/login"), password_of("alice"));
+    let fields = [
+        ("user", "alice"),
+        ("password", password.as_str()),
+        ("remember", "1"),
+        ("form_token", form_token.as_str()),
+    ];
+    browser.own_post("/_vestibule/login").form(&fields).send()
+}
+
+fn session_cookie_of(answer: &crate::support::Message) -> String {
+    let all = answer.all("set-cookie").into_iter();
+    all.into_iter().find(|line| line.starts_with(SESSION)).expect("a session cookie")
+}
+
+#[test]
+fn who_asks_to_be_remembered_stays_signed_in_over_pauses_and_restarts_of_the_browser() {
+    let upstream = Upstream::recording();
+    let gateway = Setup::before(&upstream).set("sessions", REMEMBERING).start();
+    let (alice, bob) = (gateway.browser(), gateway.browser());
+    let answer = sign_in_remembered(&alice);
+    assert_eq!(answer.status(), 303);
+    assert!(
+        session_cookie_of(&answer).split("; ").any(|part| part == "Max-Age=2592000"),
+        "the cookie outlives the browser"
+    );
+    let answer = bob.try_sign_in("bob", &password_of("bob"), "/");
+    assert!(!session_cookie_of(&answer).contains("Max-Age"), "who does not ask is not remembered");
+    crate::support::wait::pause(std::time::Duration::from_millis(1200));
+    assert!(!bob.is_signed_in(), "his pause was too long");
+    assert!(alice.is_signed_in());
+    let page = alice.get("/_vestibule/account").headers(&NAVIGATION).send().text();
+    assert!(page.contains("(kept signed in)"), "{page}");
+}
+
+#[test]
+fn without_the_setting_there_is_no_box_and_nobody_is_remembered() {
+    let upstream = Upstream::recording();
+    let gateway = Gateway::before(&upstream);
+    let alice = gateway.browser();
+    let page = alice.get("/_vestibule/login").headers(&NAVIGATION).send().text();
+    assert!(!page.contains("name=\"remember\""), "{page}");
+    let answer = sign_in_remembered(&alice);
+    assert!(!session_cookie_of(&answer).contains("Max-Age"));
+    assert!(alice.is_signed_in());
+}
+
+#[test]
+fn a_persistent_cookie_lasts_as_long_as_its_session_can() {
+    let upstream = Upstream::recording();
+    let sessions = REMEMBERING.replacen('{', "{ cookie: { persistent: true },", 1);
+    let gateway = Setup::before(&upstream).set("sessions", &sessions).start();
+    let answer = gateway.browser().try_sign_in("alice", &password_of("alice"), "/");
+    assert!(session_cookie_of(&answer).contains("Max-Age=3600"));
+    assert!(session_cookie_of(&sign_in_remembered(&gateway.browser())).contains("Max-Age=2592000"));
+}
+
+#[test]
+fn the_box_stays_checked_when_the_password_was_wrong() {
+    let upstream = Upstream::recording();
+    let gateway = Setup::before(&upstream).set("sessions", REMEMBERING).start();
+    let alice = gateway.browser();
+    for (remember, checked) in [("1", true), ("", false)] {
+        let form_token = alice.form_token("/_vestibule/login");
+        let fields =
+            [("user", "alice"), ("password", "wrong"), ("remember", remember), ("form_token", &form_token)];
+        let page = alice.own_post("/_vestibule/login").form(&fields).send();
+        let shown = page.text().contains("name=\"remember\" value=\"1\" checked");
+        assert_eq!(shown, checked, "{}", page.text());
+    }
+}

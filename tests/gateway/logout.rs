@@ -2,7 +2,12 @@
 
 use crate::support::client::{NAVIGATION, OWN_FORM, hidden_field};
 use crate::support::users::password_of;
-use crate::support::{Gateway, SESSION, Upstream};
+use crate::support::wait::pause;
+use crate::support::{Answer, Gateway, SESSION, Upstream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 #[test]
 fn after_signing_out_a_copied_cookie_is_dead_at_once() {
@@ -142,4 +147,56 @@ fn signing_out_without_a_session_is_no_error() {
     let gateway = Gateway::before(&upstream);
     let answer = gateway.browser().own_post("/_vestibule/logout").form(&[("form_token", "")]).send();
     assert_eq!(answer.status(), 200);
+}
+
+#[test]
+fn after_the_answer_to_a_sign_out_nothing_is_served() {
+    // The application says of each answer whether the visitor knew by then that the session was over.
+    let over = Arc::new(AtomicBool::new(false));
+    let told = over.clone();
+    let count = AtomicU64::new(0);
+    let upstream = Upstream::answering(move |_| {
+        pause(Duration::from_millis(count.fetch_add(7, Ordering::Relaxed) % 60));
+        Answer::ok(&[("X-Late", if told.load(Ordering::SeqCst) { "yes" } else { "no" })])
+    });
+    let gateway = Gateway::before(&upstream);
+    for round in 0..10 {
+        over.store(false, Ordering::SeqCst);
+        let alice = gateway.browser();
+        alice.sign_in("alice");
+        let cookie = alice.stolen_cookie();
+        let arrived = upstream.requests().len();
+        let served = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for number in 0..200 {
+                let (gateway, over, cookie, served) = (&gateway, &over, &cookie, &served);
+                scope.spawn(move || {
+                    pause(Duration::from_millis(number % 40));
+                    let sent_late = over.load(Ordering::SeqCst);
+                    let answer = gateway.get("/page").header("Cookie", cookie).send();
+                    let answered_late = answer.header("x-late").as_deref() == Some("yes");
+                    if answer.status() == 200 {
+                        assert!(
+                            !sent_late,
+                            "round {round}: a request was sent after the sign-out, and served"
+                        );
+                        assert!(
+                            !answered_late,
+                            "round {round}: an answer that came after the sign-out was passed on"
+                        );
+                        served.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        assert_eq!(answer.status(), 401);
+                    }
+                });
+            }
+            upstream.wait_for(arrived + 20);
+            let answer = gateway.request("DELETE", "/_vestibule/session").header("Cookie", &cookie).send();
+            over.store(true, Ordering::SeqCst);
+            assert_eq!(answer.status(), 204);
+        });
+        let refused = 200 - served.into_inner();
+        assert!(refused > 0, "round {round}: the race was over before it began");
+        assert_eq!(gateway.get("/page").header("Cookie", &cookie).send().status(), 401);
+    }
 }

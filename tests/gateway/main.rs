@@ -3,15 +3,21 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod account;
+mod activity;
 mod admin;
+mod anonymous;
 mod bearer;
 mod bodies;
 mod canonical;
 mod commands;
+mod data;
 mod deadlines;
 mod demonstration;
+mod durable;
 mod expiry;
 mod identity;
+mod limits;
 mod logging;
 mod login;
 mod logout;
@@ -19,9 +25,13 @@ mod messages;
 mod navigation;
 mod policies;
 mod reload;
+mod renewal;
 mod routes;
 mod session;
 mod shutdown;
+mod story;
+mod streams;
+mod upstream_sign_in;
 mod upstreams;
 mod users_file;
 mod websocket;

@@ -124,6 +124,56 @@ fn a_new_key_signs_nobody_out_and_a_key_that_is_gone_does() {
 }
 
 #[test]
+fn a_token_under_a_former_name_of_the_cookie_never_leaves() {
+    let upstream = Upstream::recording();
+    let mut gateway = Gateway::before(&upstream);
+    let alice = gateway.browser();
+    alice.sign_in("alice");
+    let cookie = alice.stolen_cookie();
+    drop(alice);
+    let sent = format!("theme=dark; {cookie}; __Host-second=x; a=b");
+    for (name, kept) in [
+        ("__Host-second", "theme=dark; a=b"),
+        ("__Host-third", "theme=dark; a=b"),
+        // A file that is read again without a change of the name forgets none.
+        ("__Host-third", "theme=dark; a=b"),
+        ("__Host-4", "theme=dark; a=b"),
+    ] {
+        gateway.reload_with("sessions", &format!("{{ cookie: {{ name: {name} }} }}"));
+        let answer = gateway.get("/public").header("Cookie", &sent).send();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(upstream.last().header("cookie").as_deref(), Some(kept), "{name}");
+        assert_eq!(gateway.get("/page").header("Cookie", &cookie).send().status(), 401, "{name}");
+    }
+    gateway.reload_with("sessions", "{}");
+    assert_eq!(
+        gateway.get("/page").header("Cookie", &cookie).send().status(),
+        200,
+        "it is called that again"
+    );
+}
+
+#[test]
+fn another_store_needs_a_restart_and_says_so() {
+    let upstream = Upstream::recording();
+    let mut gateway = Gateway::before(&upstream);
+    let alice = gateway.browser();
+    alice.sign_in("alice");
+    let cookie = alice.stolen_cookie();
+    drop(alice);
+    gateway.change("sessions", "{ store: { sqlite: sessions.db } }");
+    let answer = gateway.admin("POST", "/reload", "");
+    assert_eq!(answer.status(), 200);
+    let told = answer.json()["message"].to_string();
+    assert!(
+        told.contains("needs a restart: sessions.store (sqlite, ") && told.contains("sessions.db"),
+        "{told}"
+    );
+    assert_eq!(gateway.get("/page").header("Cookie", &cookie).send().status(), 200);
+    assert!(!gateway.folder().path().join("sessions.db").exists());
+}
+
+#[test]
 fn shorter_lifetimes_apply_to_living_sessions() {
     let upstream = Upstream::recording();
     let mut gateway = Gateway::before(&upstream);
@@ -150,6 +200,10 @@ fn an_entry_that_is_not_what_it_was_asks_for_a_new_sign_in() {
     drop(alice);
     gateway.reload_with("sign_in", "{ local: { password: { users: others.yaml } } }");
     assert_eq!(gateway.get("/page").header("Cookie", &cookie).send().status(), 401);
+    // The same words mean another person there: no page of ours tells of that person.
+    assert_eq!(gateway.get("/_vestibule/session").header("Cookie", &cookie).send().status(), 401);
+    let account = gateway.get("/_vestibule/account").header("Cookie", &cookie);
+    assert_eq!(account.header("Accept", "text/html").send().status(), 302);
 }
 
 #[test]

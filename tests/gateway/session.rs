@@ -61,6 +61,27 @@ fn a_script_signs_out_with_delete_but_another_sites_script_does_not() {
 }
 
 #[test]
+fn a_sign_out_ends_every_session_that_was_presented_or_says_that_it_cannot() {
+    let upstream = Upstream::recording();
+    let gateway = Gateway::before(&upstream);
+    let cookies = ["alice", "bob"].map(|name| {
+        let browser = gateway.browser();
+        browser.sign_in(name);
+        browser.stolen_cookie()
+    });
+    let delete = |cookie: &str| {
+        let request = gateway.request("DELETE", "/_vestibule/session").headers(&OWN_FORM);
+        request.header("Cookie", cookie).send().status()
+    };
+    let many: Vec<String> = (0..20).map(|n| format!("{SESSION}={n:054}")).collect();
+    assert_eq!(delete(&format!("{}; {}", cookies[0], many.join("; "))), 400, "nobody looks at so many");
+    assert_eq!(delete(&cookies.join("; ")), 204);
+    for cookie in &cookies {
+        assert_eq!(gateway.get("/page").header("Cookie", cookie).send().status(), 401, "{cookie}");
+    }
+}
+
+#[test]
 fn only_the_exact_cookie_counts() {
     let upstream = Upstream::recording();
     let gateway = Gateway::before(&upstream);

@@ -2,7 +2,7 @@
 
 use crate::support::users::{self, User, argon2id, password_of};
 use crate::support::wait::{self, until};
-use crate::support::{Gateway, Setup, Upstream};
+use crate::support::{Gateway, Message, SESSION, Setup, Upstream};
 use std::time::Duration;
 
 #[test]
@@ -122,4 +122,124 @@ fn a_form_that_dawdles_over_two_reloads_is_judged_by_the_last() {
     wire.write(body);
     assert_eq!(wire.response().status(), 403, "the password is an old one");
     assert_eq!(gateway.admin("GET", "/sessions", "").json()["sessions"], serde_json::json!([]));
+}
+
+/// Bob with these further lines, in force when this returns.
+fn bob_becomes(gateway: &Gateway, lines: &[&str]) {
+    let mut changed = users::usual();
+    changed[1].lines = lines.iter().map(|&line| line.to_owned()).collect();
+    gateway.folder().write("users.yaml", &users::file(&changed));
+    assert_eq!(gateway.admin("POST", "/reload", "").status(), 200);
+}
+
+/// The session cookie that an answer sets.
+fn offered(answer: &Message) -> Option<String> {
+    let line = answer.all("set-cookie").into_iter().find(|line| line.starts_with(SESSION))?;
+    line.split(';').next().map(str::to_owned)
+}
+
+#[test]
+fn what_is_taken_away_counts_at_once_and_needs_no_new_token() {
+    let upstream = Upstream::recording();
+    let gateway = Gateway::before(&upstream);
+    bob_becomes(&gateway, &["groups: [dev, ops]", "email: bob@example.org"]);
+    let bob = gateway.browser();
+    bob.sign_in("bob");
+    assert_eq!(bob.get("/ops").send().status(), 200);
+    bob_becomes(&gateway, &["groups: [dev]"]);
+    assert_eq!(bob.get("/ops").send().status(), 403);
+    let answer = bob.get("/page").send();
+    assert_eq!((answer.status(), offered(&answer)), (200, None), "nothing was gained");
+    let seen = upstream.last();
+    assert_eq!((seen.header("x-auth-groups").as_deref(), seen.header("x-auth-email")), (Some("dev"), None));
+}
+
+#[test]
+fn what_is_gained_counts_once_the_new_token_was_presented() {
+    let upstream = Upstream::recording();
+    let gateway = Gateway::before(&upstream);
+    let bob = gateway.browser();
+    bob.sign_in("bob");
+    let old = bob.stolen_cookie();
+    let with = |cookie: &str, path: &str| gateway.get(path).header("Cookie", cookie).send();
+    bob_becomes(&gateway, &["groups: [dev, ops]", "email: bob@new.example"]);
+    // Who copied the token before gains nothing by it, however often it is shown.
+    let offers: Vec<String> = (0..3)
+        .map(|_| {
+            let answer = with(&old, "/page");
+            assert_eq!(answer.status(), 200);
+            let seen = upstream.last();
+            assert_eq!(seen.header("x-auth-groups").as_deref(), Some("dev"));
+            assert_eq!(
+                seen.header("x-auth-email"),
+                None,
+                "the old address is gone, the new one not yet there"
+            );
+            offered(&answer).expect("a newer token is offered")
+        })
+        .collect();
+    let refused = with(&old, "/ops");
+    assert_eq!(refused.status(), 403);
+    assert_eq!(offered(&refused).as_ref(), Some(&offers[0]), "a refusal offers it too");
+    assert!(offers.iter().all(|offer| *offer == offers[0] && *offer != old), "and it is the same each time");
+    gateway
+        .secrets()
+        .note_ours("the newer token", offers[0].split_once('=').expect("a cookie has a value").1);
+
+    assert_eq!(with(&offers[0], "/ops").status(), 200);
+    let seen = upstream.last();
+    assert_eq!(seen.header("x-auth-groups").as_deref(), Some("dev,ops"));
+    assert_eq!(seen.header("x-auth-email").as_deref(), Some("bob@new.example"));
+    // What was on its way goes on for a moment, without the gain.
+    assert_eq!(with(&old, "/page").status(), 200);
+    assert_eq!(upstream.last().header("x-auth-groups").as_deref(), Some("dev"));
+    let late = with(&old, "/ops");
+    assert_eq!((late.status(), offered(&late)), (403, None));
+    let sessions = gateway.admin("GET", "/sessions", "").json();
+    assert_eq!(sessions["sessions"].as_array().map(Vec::len), Some(1), "it is one session all along");
+}
+
+#[test]
+fn what_was_gained_and_taken_back_before_it_counted_never_counts() {
+    let upstream = Upstream::recording();
+    let gateway = Gateway::before(&upstream);
+    let bob = gateway.browser();
+    bob.sign_in("bob");
+    let old = bob.stolen_cookie();
+    bob_becomes(&gateway, &["groups: [dev, ops]"]);
+    let answer = gateway.get("/page").header("Cookie", &old).send();
+    let new = offered(&answer).expect("a newer token is offered");
+    gateway.secrets().note_ours("the newer token", new.split_once('=').expect("a cookie has a value").1);
+    bob_becomes(&gateway, &["groups: [dev]"]);
+    for cookie in [&new, &old] {
+        assert_eq!(gateway.get("/ops").header("Cookie", cookie).send().status(), 403);
+        assert_eq!(gateway.get("/page").header("Cookie", cookie).send().status(), 200);
+    }
+}
+
+#[test]
+fn a_session_of_an_earlier_password_ends_on_every_device() {
+    let upstream = Upstream::recording();
+    let gateway = Setup::before(&upstream)
+        .set("sessions", "{ remember_me: { idle_timeout: 7d, absolute_lifetime: 30d } }")
+        .start();
+    let [first, second] = [gateway.browser(), gateway.browser()];
+    first.sign_in("bob");
+    let (form_token, password) = (second.form_token("/_vestibule/login"), password_of("bob"));
+    let fields = [
+        ("user", "bob"),
+        ("password", password.as_str()),
+        ("remember", "1"),
+        ("form_token", form_token.as_str()),
+    ];
+    assert_eq!(second.own_post("/_vestibule/login").form(&fields).send().status(), 303);
+    let mut changed = users::usual();
+    "another-password-4417".clone_into(&mut changed[1].password);
+    gateway.folder().write("users.yaml", &users::file(&changed));
+    assert_eq!(gateway.admin("POST", "/reload", "").status(), 200);
+    assert!(!first.is_signed_in() && !second.is_signed_in(), "remembered or not");
+    until("both ends are told", || {
+        let ended = gateway.lines().into_iter().filter(|line| line["event"] == "session_ended");
+        (ended.filter(|line| line["reason"] == "credential").count() == 2).then_some(())
+    });
 }

@@ -5,6 +5,7 @@ use super::message::{self, Message, read_body, read_head, response_body};
 use super::users::password_of;
 use super::wait;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -87,6 +88,12 @@ impl Wire {
         std::mem::take(&mut self.ahead)
     }
 
+    /// Everything until the gateway closes, and whether it did so without a reset.
+    pub(crate) fn until_closed(&mut self) -> (Vec<u8>, io::Result<()>) {
+        let end = self.stream.read_to_end(&mut self.ahead).map(drop);
+        (std::mem::take(&mut self.ahead), end)
+    }
+
     /// Whether the gateway closes within `span`, without a further byte.
     pub(crate) fn closes_within(&mut self, span: Duration) -> bool {
         assert!(self.ahead.is_empty(), "bytes were left: {}", String::from_utf8_lossy(&self.ahead));
@@ -148,6 +155,16 @@ impl<'a> Request<'a> {
     pub(crate) fn headers(mut self, fields: &[(&str, &str)]) -> Self {
         self.fields.extend(fields.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         self
+    }
+
+    /// Asks an [`super::Upstream::prompted`] for this field in its answer.
+    pub(crate) fn say(self, name: &str, value: &str) -> Self {
+        self.header(&format!("Say-{name}"), value)
+    }
+
+    /// Asks such an upstream for this patch of the session's data.
+    pub(crate) fn patch(self, patch: &str) -> Self {
+        self.say("X-Session-Patch", patch)
     }
 
     pub(crate) fn host(mut self, host: &str) -> Self {
@@ -220,7 +237,11 @@ pub(crate) struct Browser<'a> {
     origin: String,
     /// What a trusted proxy says of where this browser is.
     address: Option<String>,
+    /// Its User-Agent.
+    name: Option<String>,
     cookies: RefCell<Vec<(String, String)>>,
+    /// Names of those that outlive the browser.
+    lasting: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Browser<'a> {
@@ -235,7 +256,9 @@ impl<'a> Browser<'a> {
             host: host.to_owned(),
             origin: origin.to_owned(),
             address: None,
+            name: None,
             cookies: RefCell::default(),
+            lasting: RefCell::default(),
         }
     }
 
@@ -244,9 +267,15 @@ impl<'a> Browser<'a> {
         Self { address: Some(address.to_owned()), ..self }
     }
 
+    /// The same with this User-Agent.
+    pub(crate) fn called(self, user_agent: &str) -> Self {
+        Self { name: Some(user_agent.to_owned()), ..self }
+    }
+
     pub(crate) fn request(&'a self, method: &str, target: &str) -> Request<'a> {
-        let fields =
-            self.address.iter().map(|address| ("X-Forwarded-For".to_owned(), address.clone())).collect();
+        let address = self.address.iter().map(|address| ("X-Forwarded-For".to_owned(), address.clone()));
+        let name = self.name.iter().map(|name| ("User-Agent".to_owned(), name.clone()));
+        let fields = address.chain(name).collect();
         Request { browser: Some(self), fields, ..Request::new(self.gateway, method, target).host(&self.host) }
     }
 
@@ -280,6 +309,12 @@ impl<'a> Browser<'a> {
         cookies.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Closes the browser: what has no `Max-Age` is gone.
+    pub(crate) fn close(&self) {
+        let lasting = self.lasting.borrow();
+        self.cookies.borrow_mut().retain(|(name, _)| lasting.contains(name));
+    }
+
     pub(crate) fn drop_cookie(&self, name: &str) {
         self.cookies.borrow_mut().retain(|(held, _)| held != name);
     }
@@ -300,7 +335,13 @@ impl<'a> Browser<'a> {
             let mut parts = line.split("; ");
             let (name, value) =
                 parts.next().and_then(|pair| pair.split_once('=')).expect("a cookie has a value");
-            let is_cleared = value.is_empty() || parts.any(|part| part.eq_ignore_ascii_case("max-age=0"));
+            let attributes: Vec<String> = parts.map(str::to_ascii_lowercase).collect();
+            let is_cleared = value.is_empty() || attributes.iter().any(|part| part == "max-age=0");
+            let mut lasting = self.lasting.borrow_mut();
+            lasting.remove(name);
+            if attributes.iter().any(|part| part.starts_with("max-age=")) {
+                lasting.insert(name.to_owned());
+            }
             if is_cleared {
                 self.drop_cookie(name);
                 continue;
@@ -345,6 +386,19 @@ impl<'a> Browser<'a> {
         let everywhere = if everywhere { "1" } else { "" };
         let fields = [("form_token", form_token.as_str()), ("everywhere", everywhere)];
         self.own_post("/_vestibule/logout").form(&fields).send()
+    }
+
+    /// What an [`super::Upstream::prompted`] is told of the session's data at this path; nothing where it is told none.
+    pub(crate) fn data(&'a self, target: &str) -> Option<serde_json::Value> {
+        let answer = self.get(target).send();
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        (answer.text() != "none").then(|| answer.json())
+    }
+
+    /// Lets the application patch the session's data.
+    pub(crate) fn keep(&'a self, target: &str, patch: &str) {
+        let answer = self.get(target).patch(patch).send();
+        assert_eq!(answer.status(), 200, "{patch}: {}", answer.text());
     }
 
     /// Whether the page of everybody who is signed in can be seen.

@@ -8,7 +8,7 @@ use super::users::{self, User};
 use super::wait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -246,12 +246,35 @@ struct Output {
     err: Arc<Mutex<Vec<String>>>,
 }
 
+impl Output {
+    /// Takes in what the process writes.
+    fn read(&self, child: &mut Child) -> [JoinHandle<()>; 2] {
+        let out = child.stdout.take().expect("the output is piped");
+        let err = child.stderr.take().expect("the output is piped");
+        [collect(out, self.out.clone()), collect(err, self.err.clone())]
+    }
+}
+
+fn spawn(folder: &Folder, arguments: &[String], environment: &[(String, String)]) -> Child {
+    Command::new(BINARY)
+        .args(arguments.iter().map(|argument| folder.with_ports(argument)))
+        .current_dir(folder.path())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
 /// A running gateway. Dropping it ends the process, and fails the test if a log holds a secret.
 pub(crate) struct Gateway {
     folder: Folder,
     sections: BTreeMap<String, String>,
     upstreams: Vec<Arc<upstream::State>>,
     secrets: Secrets,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Child,
     output: Output,
     readers: Vec<JoinHandle<()>>,
@@ -268,22 +291,44 @@ impl Gateway {
         let arguments = std::mem::take(&mut setup.arguments);
         let (secrets, environment) = (std::mem::take(&mut setup.secrets), setup.environment.clone());
         let folder = setup.write();
-        let mut child = Command::new(BINARY)
-            .args(arguments.iter().map(|argument| folder.with_ports(argument)))
-            .current_dir(folder.path())
-            .envs(environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut child = spawn(&folder, &arguments, &environment);
         let output = Output::default();
-        let out = child.stdout.take().expect("the output is piped");
-        let err = child.stderr.take().expect("the output is piped");
-        let readers = vec![collect(out, output.out.clone()), collect(err, output.err.clone())];
-        let mut gateway = Self { folder, sections, upstreams, secrets, child, output, readers };
+        let readers = output.read(&mut child).into();
+        let mut gateway =
+            Self { folder, sections, upstreams, secrets, arguments, environment, child, output, readers };
         gateway.wait_until_it_answers();
         gateway
+    }
+
+    /// Ends the process as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("a child of ours can be killed");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// Starts another process in the same folder, after the one before has ended, and waits until it answers.
+    pub(crate) fn start_again(&mut self) {
+        self.start_unseen();
+        self.wait_until_it_answers();
+    }
+
+    /// Starts another process in the same folder, and does not look whether it comes to anything.
+    pub(crate) fn start_unseen(&mut self) {
+        self.child = spawn(&self.folder, &self.arguments, &self.environment);
+        self.readers.extend(self.output.read(&mut self.child));
+    }
+
+    /// Ends the process in good order and starts another one.
+    pub(crate) fn restart(&mut self) {
+        self.signal(Signal::TERM);
+        self.wait_for_end(wait::PATIENCE).expect("it ends");
+        self.start_again();
+    }
+
+    /// Bounds the length of the files that the process writes; `None` takes the bound away.
+    pub(crate) fn limit_file_bytes(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).expect("a child can be limited");
     }
 
     fn wait_until_it_answers(&mut self) {
@@ -407,6 +452,12 @@ impl Gateway {
     /// The first audit line of this event.
     pub(crate) fn audit(&self, event: &str) -> Value {
         self.wait_for_line(event, |line| line["event"] == event)
+    }
+
+    /// How many lines of the audit log tell of this event, once all that happened before this call is written.
+    pub(crate) fn lines_of(&self, event: &str) -> usize {
+        self.access_line(&self.get("/_vestibule/session").send());
+        self.lines().into_iter().filter(|line| line["event"] == event).count()
     }
 
     /// Everything that the process wrote.

@@ -124,6 +124,25 @@ impl Upstream {
         })
     }
 
+    /// Answers what each request asks for: `Say-Status: 404 Not Found` is the status, and every other `Say-NAME: value` comes back
+    /// as the field `NAME`. The body is the session data that came along, or `none`.
+    pub(crate) fn prompted() -> Self {
+        Self::answering(|request| {
+            if request.header("upgrade").is_some() {
+                return Answer::talk(echo_saying(said(request)));
+            }
+            let status = request.header("say-status").unwrap_or_else(|| "200 OK".to_owned());
+            let data = request.header("x-session-data").unwrap_or_else(|| "none".to_owned());
+            let bodiless =
+                request.method() == "HEAD" || status.starts_with("304") || status.starts_with("204");
+            let mut head = format!("HTTP/1.1 {status}\r\n{}", said(request));
+            if !bodiless {
+                write!(head, "Content-Length: {}\r\n", data.len()).expect("a string takes all");
+            }
+            Answer::Bytes(format!("{head}\r\n{}", if bodiless { "" } else { &data }).into_bytes())
+        })
+    }
+
     /// Answers as `usual` says.
     pub(crate) fn answering(usual: impl Fn(&Message) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -243,10 +262,34 @@ fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
     Ok(())
 }
 
+/// The fields that a request asks for, as lines; `REQUEST-ID` stands for its id.
+fn said(request: &Message) -> String {
+    let id = request.header("x-request-id").unwrap_or_default();
+    let asked = request.fields().into_iter().filter_map(|(name, value)| {
+        let (say, name) = name.split_at_checked(4)?;
+        let is_asked = say.eq_ignore_ascii_case("say-") && !name.eq_ignore_ascii_case("status");
+        is_asked.then(|| format!("{name}: {}\r\n", value.replace("REQUEST-ID", &id)))
+    });
+    asked.collect()
+}
+
 /// Accepts the handshake with the key of RFC 6455 §1.3 and sends back every byte.
 pub(crate) fn echo(talk: &mut Talk) {
-    let handshake = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    echo_saying(String::new())(talk);
+}
+
+/// The same with these lines in the answer's head.
+fn echo_saying(fields: String) -> impl FnOnce(&mut Talk) {
+    move |talk| {
+        let handshake = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n{fields}\r\n"
+        );
+        send_back(talk, handshake.as_bytes());
+    }
+}
+
+fn send_back(talk: &mut Talk, handshake: &[u8]) {
     let mut part = [0; 16 * 1024];
     let mut echoed = talk.write_all(handshake);
     // The end of the connection, whoever caused it, is the end of the echo.
