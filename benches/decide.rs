@@ -79,7 +79,7 @@ fn ask(access: &Access, session: &Session) -> Result<Admission, Refused> {
 /// A live session of somebody in `ops`, `dev` and `wiki-editors`.
 fn live_session() -> Session {
     let table = filled(1, &mut Sequence(1));
-    let (mut sessions, _) = table.list(Filter::default(), None, 1);
+    let (mut sessions, _) = table.list(Filter::default(), None, 1, support::NOON);
     sessions.pop().expect("one was opened")
 }
 

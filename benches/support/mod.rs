@@ -3,16 +3,17 @@
 use std::time::Duration;
 use vestibule::domain::access::EntryId;
 use vestibule::domain::identity::{ClaimValue, Claims, EMAIL, GROUPS, Identity};
-use vestibule::domain::session::{Lifetimes, Opening, ScopeId, Session, SessionId};
+use vestibule::domain::session::{Clocks, Kind, Lifetimes, Opening, ScopeId, Session, SessionId};
 use vestibule::domain::time::Timestamp;
 use vestibule::domain::token::TokenDigest;
-use vestibule::store::table::Table;
+use vestibule::store::table::{Limits, Table};
 
 /// The instant at which every session is opened.
 pub(crate) const NOON: Timestamp = Timestamp::from_secs(1_795_348_800);
 
+/// So long a life that uses can go on for as long as a bench needs.
 const LIFETIMES: Lifetimes =
-    Lifetimes { idle_timeout: Duration::from_mins(30), absolute_lifetime: Duration::from_hours(12) };
+    Lifetimes { idle_timeout: Duration::from_mins(30), absolute_lifetime: Duration::from_hours(400 * 24) };
 
 const USER_AGENT: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36";
@@ -54,12 +55,19 @@ pub(crate) fn identity(n: usize) -> Identity {
 
 /// The `n`th person's session.
 pub(crate) fn session(n: usize, random: &mut Sequence) -> Session {
+    session_of_kind(n, Kind::SignedIn, random)
+}
+
+/// The same of any kind; whatever the kind, it is as large.
+pub(crate) fn session_of_kind(n: usize, kind: Kind, random: &mut Sequence) -> Session {
     Session::open(Opening {
         digest: TokenDigest::of(&random.bytes()),
         id: SessionId::from_bytes(random.bytes()),
-        identity: &identity(n),
+        kind,
+        identity: Some(&identity(n)),
         entry: EntryId(1),
         scope: ScopeId(1),
+        stamp: 0,
         sign_in: "staff",
         client_address: "203.0.113.117",
         user_agent: USER_AGENT,
@@ -68,16 +76,28 @@ pub(crate) fn session(n: usize, random: &mut Sequence) -> Session {
     })
 }
 
+/// Room for `capacity` sessions, and their clocks.
+pub(crate) fn limits_and_clocks(capacity: usize) -> (Limits, Clocks) {
+    let clocks = Clocks {
+        signed_in: LIFETIMES,
+        remembered: LIFETIMES,
+        anonymous: LIFETIMES,
+        renew_after: Duration::from_hours(3),
+    };
+    (Limits { capacity, anonymous_capacity: capacity, per_subject: None }, clocks)
+}
+
 /// An empty table with room for `capacity`.
 pub(crate) fn table(capacity: usize) -> Table {
-    Table::new(capacity, LIFETIMES)
+    let (limits, clocks) = limits_and_clocks(capacity);
+    Table::new(limits, clocks, None)
 }
 
 /// A table with `count` sessions, each of another person.
 pub(crate) fn filled(count: usize, random: &mut Sequence) -> Table {
     let table = table(count * 2);
     for n in 0..count {
-        table.open(session(n, random), NOON).expect("there is room");
+        table.open(session(n, random), &[], NOON).expect("there is room");
     }
     table
 }
