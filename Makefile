@@ -10,7 +10,7 @@ help:
 	@echo 'make check   format, lints, dependencies: a minute or two once built'
 	@echo 'make test    check, then every test: about ten minutes on a cold clone with two cores'
 	@echo 'make bench   figures of benches/README.md: some minutes, on an otherwise idle machine'
-	@echo 'make soak    the property tests with two thousand times the cases: about forty minutes'
+	@echo 'make soak    the property tests with two thousand times the cases, and 200 kills of a loaded gateway: about an hour'
 
 demo:
 	@tests/setup.sh build
@@ -38,7 +38,10 @@ bench:
 	cargo bench --locked
 
 CASES ?= 500000
+KILLS ?= 200
 soak:
 	@tests/setup.sh build
 	@echo '--- holds both cores for about forty minutes: every property test with $(CASES) cases instead of 256'
 	PROPTEST_CASES=$(CASES) cargo test --locked --lib
+	@echo '--- $(KILLS) times kill -9 under load: nothing acknowledged is lost, nothing ended comes back'
+	KILL_ROUNDS=$(KILLS) cargo test --locked --test gateway -- --nocapture whatever_was_acknowledged_survives
