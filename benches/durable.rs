@@ -6,6 +6,7 @@
 mod support;
 
 use rustix::time::{ClockId, clock_gettime};
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -183,12 +184,10 @@ upstreams: { app: { servers: ['http://127.0.0.1:9'] } }
 routes: [{ name: app, path: /, access: { sign_in: [local], allow: everyone }, upstream: app }]
 logs: { access: { to: 'off' }, audit: { to: 'off' } }
 ";
-const USERS: &str = "
-alice:
-  password: $argon2id$v=19$m=16,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$bnmgrs3A3xtycyObAnKOH5Kz1G9PWICfHVRHeXYZDJ4
-  email: alice@example.com
-  groups: [ops, dev, staff]
-";
+const PASSWORD: &str =
+    "$argon2id$v=19$m=16,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$bnmgrs3A3xtycyObAnKOH5Kz1G9PWICfHVRHeXYZDJ4";
+/// People with sessions: as many as keep each of them below a hundred or so.
+const USERS: usize = 500;
 const TOKEN: &str = "a-token-for-the-bench-alone-0123456789";
 /// Connections to the operator's door.
 const CALLERS: usize = 32;
@@ -197,9 +196,14 @@ const CALLERS: usize = 32;
 fn open_through_the_door(folder: &Path) {
     let (listen, admin) = (free_port(), free_port());
     let config = CONFIG.replace("LISTEN", &listen.to_string()).replace("ADMIN", &admin.to_string());
-    let key = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+    let key = "CzBVep/E6Q4zWH2ix+wRNluApcrvFDleg6jN8hc8YYY=";
+    let mut users = String::new();
+    for n in 0..USERS {
+        writeln!(users, "user{n}: {{ password: \"{PASSWORD}\", groups: [ops, dev] }}")
+            .expect("a string takes all");
+    }
     for (name, text) in
-        [("vestibule.yaml", &*config), ("users.yaml", USERS), ("admin.token", TOKEN), ("session.key", key)]
+        [("vestibule.yaml", &*config), ("users.yaml", &users), ("admin.token", TOKEN), ("session.key", key)]
     {
         std::fs::write(folder.join(name), text).expect("the folder takes files");
     }
@@ -209,6 +213,7 @@ fn open_through_the_door(folder: &Path) {
         .arg(folder.join("vestibule.yaml"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
     for _ in 0..200 {
@@ -225,21 +230,20 @@ fn open_through_the_door(folder: &Path) {
                 let mut door = TcpStream::connect(("127.0.0.1", admin)).expect("the door is open");
                 door.set_nodelay(true).expect("a TCP socket");
                 while span(ClockId::Monotonic).saturating_sub(started) < OPENING_FOR {
-                    open_one(&mut door);
-                    opened.fetch_add(1, Ordering::Relaxed);
+                    open_one(&mut door, opened.fetch_add(1, Ordering::Relaxed) % USERS);
                 }
             });
         }
     });
     let seconds = span(ClockId::Monotonic).saturating_sub(started).as_secs_f64();
-    let rate = opened.into_inner() as f64 / seconds;
+    let rate = (opened.into_inner() - CALLERS) as f64 / seconds;
     println!("durable/open/POST /sessions, {CALLERS} connections: {rate:.0} a second, each acknowledged");
     gateway.kill().expect("a child can be ended");
     gateway.wait().expect("it ends");
 }
 
-fn open_one(door: &mut TcpStream) {
-    let body = "{\"subject\":\"alice\"}";
+fn open_one(door: &mut TcpStream, user: usize) {
+    let body = format!("{{\"subject\":\"user{user}\"}}");
     let length = body.len();
     let request = format!(
         "POST /sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n\

@@ -1,7 +1,5 @@
 //! With a store on disk, sessions outlive the process: what was acknowledged is there, what ended stays away.
 
-#![expect(clippy::float_cmp, reason = "these metrics are whole numbers")]
-
 use crate::support::command::vestibule;
 use crate::support::gateway::{ADMIN_TOKEN, session_key};
 use crate::support::message::{read_body, read_head, response_body};
@@ -26,6 +24,12 @@ fn durable(upstream: &Upstream) -> Setup {
         "{ name: wiki, host: wiki.example.com, path: /, upstream: app, session: { data: true },
            access: { sign_in: [local], allow: everyone } }",
     ])
+}
+
+/// How many sessions of subjects live.
+fn live(gateway: &Gateway) -> usize {
+    let listed = gateway.admin("GET", "/sessions", "").json();
+    listed["sessions"].as_array().expect("a list").len()
 }
 
 /// What the command that starts the gateway says when it does not.
@@ -74,8 +78,8 @@ fn a_restart_signs_nobody_out_and_nobody_in() {
         back.set_cookie(SESSION, &visitor);
         assert_eq!(back.data("/shop"), Some(json!({ "seen": 1 })));
     }
-    assert_eq!(gateway.metric("vestibule_store_up"), 1.0);
-    assert_eq!(gateway.metric("vestibule_sessions_live"), 1.0);
+    assert!(gateway.metric("vestibule_store_up") > 0.5);
+    assert_eq!(live(&gateway), 1);
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn a_full_disk_refuses_what_needs_a_write_and_nothing_else() {
     let told = gateway.audit("store_down");
     let detail = told["detail"].as_str().expect("it says why");
     assert!(detail.contains("look at the disk, its free space and its quota"), "{detail}");
-    assert_eq!(gateway.metric("vestibule_store_up"), 0.0);
+    assert!(gateway.metric("vestibule_store_up") < 0.5);
     let ready = gateway.admin("GET", "/readyz", "");
     assert_eq!(ready.status(), 200);
     assert!(ready.text().contains("store: cannot be written since"), "{}", ready.text());
@@ -184,8 +188,7 @@ fn a_full_disk_refuses_what_needs_a_write_and_nothing_else() {
     alice.set_cookie(SESSION, &ours);
     assert_eq!(alice.data("/page"), Some(json!({ "n": 3 })));
     assert_eq!(gateway.get("/page").header("Cookie", &stolen).send().status(), 401);
-    let listed = gateway.admin("GET", "/sessions", "").json();
-    assert_eq!(listed["sessions"].as_array().map(Vec::len), Some(1), "bob's end was written: {listed}");
+    assert_eq!(live(&gateway), 1, "bob's end was written");
 }
 
 #[test]
@@ -214,7 +217,7 @@ fn a_file_that_cannot_be_used_is_named_with_the_remedy_and_stays_as_it_is() {
     }
     fs::write(&path, &good).expect("the folder takes files");
     gateway.start_again();
-    assert_eq!(gateway.metric("vestibule_sessions_live"), 1.0);
+    assert_eq!(live(&gateway), 1);
 
     let second = refusal(&gateway);
     assert!(second.contains("is in use by another process; stop that one"), "{second}");
@@ -432,7 +435,7 @@ fn whatever_was_acknowledged_survives_being_killed_at_any_moment() {
     let upstream = Upstream::prompted();
     let mut gateway = durable(&upstream).start();
     let doors = Doors { public: gateway.address(), admin: gateway.port("admin") };
-    let mut dice = Dice(0x005E_ED0F_D1CE);
+    let mut dice = Dice(0x5EED_D1CE);
     let mut known: Vec<Known> = Vec::new();
     let rounds = kill_rounds();
     for round in 1..=rounds {

@@ -395,6 +395,16 @@ fn a_store_that_cannot_write_refuses_keeps_what_is_in_force_and_recovers_by_itse
     let changed = process.table.change_identity(&stays, &fewer, 9, secs(10)).expect("it changes");
     assert_eq!(changed.wait(), Err(Unavailable));
     assert_eq!(process.store.backlog(), 2);
+    process.store.hold(true);
+    let late = Change::Open { session: session(5), ended: vec![(session(6), End::Superseded)] };
+    assert_eq!(
+        at_once(process.store.write(late)),
+        Some(Err(Unavailable)),
+        "nobody waits for the next attempt"
+    );
+    process.store.settle();
+    assert_eq!(process.store.backlog(), 3, "an attempt that fails loses nothing");
+    process.store.hold(false);
 
     std::fs::rename(&aside, scratch.file()).expect("a file can be renamed");
     process.wait_until_up(true);
@@ -624,4 +634,26 @@ fn half_an_id_that_is_there_already_costs_one_opening_and_no_other_session() {
     let second = Process::start(&scratch, &[1], 20);
     assert!(second.find(&one).expect("it lives").data(SPACE).is_some());
     assert!(second.find(&twin).is_err() && second.find(&other).is_ok());
+}
+
+#[test]
+fn a_patch_that_was_made_from_a_refused_one_is_not_written() {
+    let scratch = Scratch::new();
+    let process = Process::start(&scratch, &[1], 10);
+    let session = session(1);
+    process.open(&session).expect("durable");
+    process.store.hold(true);
+    let patch = |value| {
+        let value = Some(HeaderValue::from_static(value));
+        process.table.patch(&session, SPACE, secs(10), |_| Ok::<_, ()>(value)).expect("it lives")
+    };
+    let made = [patch("{\"a\":1}"), patch("{\"a\":2}")];
+    // What they were made from could not be written, and that is told while they wait.
+    session.data_written(SPACE, 0, None, false);
+    process.store.settle();
+    assert_eq!(made.map(at_once), [Some(Err(Unavailable)), Some(Err(Unavailable))]);
+    assert_eq!((session.data(SPACE), count(&scratch, "data")), (None, 0));
+    let stands = patch("{\"a\":3}");
+    process.store.settle();
+    assert_eq!((at_once(stands), count(&scratch, "data")), (Some(Ok(())), 1));
 }
