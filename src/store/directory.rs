@@ -30,6 +30,12 @@ impl Directory {
         self.anonymous
     }
 
+    /// How many stand in the order of subjects, for tests.
+    #[cfg(test)]
+    pub(super) fn in_order_of_subjects(&self) -> usize {
+        self.by_subject.len()
+    }
+
     /// The one of that id.
     pub(super) fn held(&self, id: &SessionId) -> Option<&Session> {
         self.by_id.get(id).map(|held| &held.0)

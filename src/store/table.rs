@@ -880,6 +880,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_browser_brings_makes_room_once() {
+        let (table, sessions) = table_of(2);
+        assert!(table.touch(&sessions[1], secs(5)));
+        table.set_limits(limits(1));
+        let late = session_of(2, "local", "alice", secs(10));
+        let opened = table.open(late.clone(), &sessions[..1], secs(10));
+        assert!(matches!(opened, Err(Refused::Full)), "its deadline has passed, and another is one too many");
+        assert_eq!((table.live(), table.sweep(secs(10)).len()), (1, 1));
+        table.set_limits(limits(2));
+        let opened = table.open(late, &sessions[..1], secs(10)).expect("there is room");
+        assert!(opened.ended.is_empty(), "nothing takes the place of what is over");
+    }
+
+    #[test]
     fn data_goes_along_to_the_same_subject_and_from_nobody_never_to_another() {
         for (who, goes_along) in [("alice", true), ("bob", false)] {
             let (table, sessions) = table_of(1);
@@ -917,7 +931,7 @@ mod tests {
         assert!(is_full(&table, session(4), 0));
         assert_eq!((table.live(), table.anonymous_live()), (1, 2));
         assert_eq!(ids(&table.of_subject("local", "alice")), [session(3).id()]);
-        assert_eq!(table.of_subject("", "").len(), 0, "nobody is no subject");
+        assert_whole(&table);
         let listed =
             |anonymous| ids(&table.list(Filter { anonymous, ..Filter::default() }, None, 9, secs(0)).0);
         assert_eq!(listed(false), [session(3).id()]);

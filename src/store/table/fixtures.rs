@@ -131,6 +131,7 @@ pub(super) fn ids(sessions: &[Session]) -> Vec<SessionId> {
 pub(super) fn assert_whole(table: &Table) {
     let (by_id, _) = table.list(Filter::default(), None, usize::MAX, secs(0));
     assert_eq!(by_id.len(), table.live());
+    assert_eq!(table.directory.read().in_order_of_subjects(), table.live(), "nobody is no subject");
     let (mut newest, mut former) = (0, 0);
     for shard in &table.shards {
         for session in shard.sessions.read().iter() {
