@@ -80,7 +80,8 @@ impl Proofs {
 
     /// Uses a proof that [`Self::is_good`]; of several at once one alone succeeds.
     pub fn spend(&self, proof: &str) -> bool {
-        self.spent.entry_by_ref(proof).or_insert(()).is_fresh()
+        // Not `or_insert`: that looks and then writes, and two who look at once are both told that they wrote.
+        self.spent.entry_by_ref(proof).or_insert_with(|| ()).is_fresh()
     }
 
     /// The name stands last: no two lists of parts read the same.
@@ -94,6 +95,7 @@ impl Proofs {
 mod tests {
     use super::*;
     use crate::domain::secret::Secret;
+    use std::sync::Barrier;
 
     const NOON: Timestamp = Timestamp::from_secs(1_795_348_800);
     const ALICE: Proved<'_> = Proved { entry: EntryId(1), user: "alice", stamp: 7 };
@@ -139,12 +141,19 @@ mod tests {
 
     #[test]
     fn of_many_at_once_one_uses_a_proof() {
-        let proofs = Proofs::new().expect("random bytes");
-        let used = std::thread::scope(|scope| {
-            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| proofs.spend("proof"))).collect();
-            all.into_iter().map(|one| one.join().expect("no panic")).filter(|used| *used).count()
-        });
-        assert_eq!(used, 1);
+        let (proofs, start) = (Proofs::new().expect("random bytes"), Barrier::new(2));
+        for round in 0..10_000 {
+            let proof = format!("proof {round}");
+            let spend = || {
+                start.wait();
+                proofs.spend(&proof)
+            };
+            let used = std::thread::scope(|scope| {
+                let other = scope.spawn(spend);
+                [spend(), other.join().expect("no panic")]
+            });
+            assert_ne!(used[0], used[1], "round {round}");
+        }
     }
 
     #[test]
