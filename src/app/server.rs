@@ -113,8 +113,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
             // The operator's door stays open to the end: readyz tells that the rest drains.
             let (_open, open) = watch::channel(false);
             for (number, (door, app)) in inner.into_iter().enumerate() {
-                let serve =
-                    Serving { app, parts: parts.clone(), timeouts: door.timeouts, stopped: open.clone() };
+                let (timeouts, stopped) = (door.timeouts, open.clone());
+                let serve = Serving { app, parts: parts.clone(), timeouts, stopped, http2: false };
                 let slots = Arc::new(Semaphore::new(64));
                 // Nothing in here is admitted by a session.
                 let streams = Arc::new(Streams::default());
@@ -166,8 +166,8 @@ impl Worker {
             tokio::spawn(watch(streams.clone(), parts.clone()));
             let mut accepting = tokio::task::JoinSet::new();
             for (number, (bound, timeouts)) in doors.into_iter().enumerate() {
-                let serve =
-                    Serving { app: proxy.clone(), parts: parts.clone(), timeouts, stopped: stopped.clone() };
+                let (app, parts, stopped) = (proxy.clone(), parts.clone(), stopped.clone());
+                let serve = Serving { app, parts, timeouts, stopped, http2: true };
                 accepting.spawn(bound.accept(number, slots.clone(), streams.clone(), move |wire, slot| {
                     serve.clone().start(wire, slot);
                 }));
@@ -187,6 +187,8 @@ struct Serving<A> {
     parts: Arc<Parts>,
     timeouts: Timeouts,
     stopped: watch::Receiver<bool>,
+    /// Clients may speak HTTP/2.
+    http2: bool,
 }
 
 impl<A> Clone for Serving<A> {
@@ -196,6 +198,7 @@ impl<A> Clone for Serving<A> {
             parts: self.parts.clone(),
             timeouts: self.timeouts,
             stopped: self.stopped.clone(),
+            http2: self.http2,
         }
     }
 }
@@ -204,7 +207,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
     fn start(self, wire: Box<Wire>, slot: OwnedSemaphorePermit) {
         tokio::spawn(async move {
             self.parts.metrics.connections.inc();
-            connection::serve(wire, &self.app, self.timeouts, &self.stopped, &*self.parts).await;
+            let slots = self.http2.then(|| slot.semaphore());
+            connection::serve(wire, &self.app, self.timeouts, &self.stopped, &self.parts, slots).await;
             self.parts.metrics.connections.dec();
             drop(slot);
         });

@@ -4,6 +4,7 @@
 //! type. What a request presented was looked up before; here it is only weighed.
 
 use crate::domain::access::{Access, EntryId, Preflight, Protected};
+use crate::domain::head::HeadRejection;
 use crate::domain::identity::{Identity, IdentityRef};
 use crate::domain::session::{Cause, Session};
 use crate::domain::time::Timestamp;
@@ -95,6 +96,9 @@ pub enum Rejection {
     /// The request can be read in more than one way; the reason is a word for the log.
     #[error("this request is malformed")]
     BadRequest(&'static str),
+    /// The head breaks a rule or a bound that holds for heads of every protocol.
+    #[error("{0}")]
+    Head(HeadRejection),
     /// No route has this host and path. Likely cause: a host missing from `routes`.
     #[error("there is no such page")]
     NoRoute,
@@ -152,6 +156,7 @@ impl Rejection {
     /// A word for the log and the counter.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Head(rejection) => rejection.reason(),
             Self::BadRequest(reason)
             | Self::BadBearer(reason)
             | Self::BadForm(reason)

@@ -7,6 +7,8 @@
 //!
 //! This is not a parser: it keeps no field, decodes nothing and does not judge the path (`target.rs` does).
 
+pub mod http2;
+
 use crate::domain::target::TARGET_BYTES_MAX;
 use memchr::memmem::Finder;
 use memchr::{memchr, memrchr};
@@ -94,6 +96,12 @@ pub enum HeadRejection {
     /// A field name that is empty, is no token, or is followed by a space.
     #[error("a field's name is malformed")]
     FieldName,
+    /// A field value with a space at its edge, where the protocol has none (RFC 9113 §8.2.1).
+    #[error("a field's value is malformed")]
+    FieldValue,
+    /// A field that speaks of a connection of HTTP/1, in HTTP/2 (RFC 9113 §8.2.2).
+    #[error("a field has no place in HTTP/2")]
+    ConnectionField,
     /// HTTP/1.1 without Host.
     #[error("the request has no Host")]
     HostMissing,
@@ -154,6 +162,8 @@ impl HeadRejection {
             Self::UserInfo => "user_info",
             Self::Folded => "folded_field",
             Self::FieldName => "field_name",
+            Self::FieldValue => "field_value",
+            Self::ConnectionField => "connection_field",
             Self::HostMissing => "host_missing",
             Self::HostTwice => "host_twice",
             Self::HostEmpty => "host_empty",

@@ -8,6 +8,7 @@ use crate::domain::chunked::ChunkRejection;
 use crate::domain::head::HeadRejection;
 use crate::domain::session::Session;
 use crate::net::Timeouts;
+use crate::net::http2;
 use crate::net::parting::Parting;
 use crate::net::streams::{Cut, Standing, Streams};
 use crate::net::wire::{HeadEnd, Wire};
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// How long one side of a WebSocket may be silent. Many only listen, so that the clocks of bodies and answers do not fit;
 /// a peer that is gone without a word must still end some time.
@@ -38,6 +40,7 @@ pub struct Link {
     shown: HeaderValue,
     taken: AtomicBool,
     tunnel: AtomicBool,
+    done_hearing: AtomicBool,
     reader: Mutex<Option<Waker>>,
     refused_body: Mutex<Option<ChunkRejection>>,
     streams: Arc<Streams>,
@@ -68,9 +71,15 @@ impl Link {
             shown: HeaderValue::from_str(&address_of(peer).to_string()).expect("an address is visible ASCII"),
             taken: AtomicBool::new(false),
             tunnel: AtomicBool::new(false),
+            done_hearing: AtomicBool::new(false),
             reader: Mutex::new(None),
             refused_body: Mutex::new(None),
         }
+    }
+
+    /// The link of an exchange that runs beside others on the connection of this one.
+    pub(crate) fn beside(&self) -> Self {
+        Self::new(self.listener, self.peer, self.streams.clone())
     }
 
     /// The link of the connection that an exchange came over.
@@ -101,6 +110,11 @@ impl Link {
     /// The filters have the exchange: from now on they log it.
     pub fn take(&self) {
         self.taken.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the filters have had the exchange.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// From the next read on, bytes pass as they come: the response was a 101.
@@ -168,8 +182,18 @@ impl Link {
         *self.last_answer.lock() = answer;
     }
 
+    /// The visitor owes the exchange no more bytes: the body is there, or the answer has begun before its end.
+    pub fn stop_hearing(&self) {
+        self.done_hearing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the visitor owes no more bytes.
+    pub(crate) fn is_done_hearing(&self) -> bool {
+        self.done_hearing.load(Ordering::Relaxed)
+    }
+
     /// Bytes from the visitor have reached the exchange.
-    pub(crate) fn hear(&self, bytes: usize) {
+    pub fn hear(&self, bytes: usize) {
         let heard = self.heard.load(Ordering::Relaxed);
         self.heard.store(heard.wrapping_add(bytes as u64), Ordering::Relaxed);
     }
@@ -185,7 +209,7 @@ impl Link {
     }
 
     /// Runs the exchange to its end; nothing comes of one that is cut. `known`: whom a cut would wake.
-    async fn run<T>(
+    pub(crate) async fn run<T>(
         &self,
         mut exchange: Pin<&mut (dyn Future<Output = Option<T>> + Send)>,
         known: &mut Option<Waker>,
@@ -254,15 +278,20 @@ pub enum Refusal {
     Broken,
     /// The proxy's own parser refused what our check had passed.
     Parser,
+    /// A connection or a request of HTTP/2 that is none.
+    Http2,
 }
 
 /// Serves requests on `wire` until it closes, `stop` turns true between two of them, or one was refused.
-pub async fn serve<A: HttpServerApp + Send + Sync>(
+///
+/// A client may begin with HTTP/2 (RFC 9113 §3.3) where there are `slots` for the exchanges beside a connection's first.
+pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static>(
     mut wire: Box<Wire>,
     app: &Arc<A>,
     timeouts: Timeouts,
     stop: &ShutdownWatch,
-    refused: &dyn RefusedHeads,
+    refused: &Arc<R>,
+    slots: Option<&Arc<Semaphore>>,
 ) {
     let mut watch = stop.clone();
     let stopped = async move {
@@ -273,6 +302,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync>(
     let link = wire.link().clone();
     let mut wait = timeouts.head;
     let mut known = None;
+    let mut is_first = true;
     loop {
         let refusal = match wire.read_head(wait, timeouts.head, stopped.as_mut()).await {
             Ok((head, framing)) => {
@@ -305,6 +335,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync>(
                     Some(next) if framing.keep_alive && !framing.upgrade => {
                         wire = next;
                         wait = timeouts.keep_alive;
+                        is_first = false;
                         continue;
                     }
                     _ => return,
@@ -313,7 +344,14 @@ pub async fn serve<A: HttpServerApp + Send + Sync>(
             Err(HeadEnd::Idle) => return,
             Err(HeadEnd::Broken) => Refusal::Broken,
             Err(HeadEnd::Late) => Refusal::Late,
-            Err(HeadEnd::Refused(rejection)) => Refusal::Head(rejection),
+            Err(HeadEnd::Refused(rejection)) => match slots {
+                Some(slots) if is_first && wire.begins_http2() => {
+                    let (transport, ahead) = wire.into_parts();
+                    let serving = http2::Serving { app, timeouts, stop, refused, slots };
+                    return serving.serve(transport, ahead, &link).await;
+                }
+                _ => Refusal::Head(rejection),
+            },
         };
         if let Some(answer) = refused.refused(&link, refusal) {
             wire.answer_and_close(&answer).await;

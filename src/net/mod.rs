@@ -1,6 +1,7 @@
 //! Accepting connections and delimiting the messages on them.
 
 pub mod connection;
+mod http2;
 pub mod listener;
 mod outgoing;
 mod parting;

@@ -19,6 +19,8 @@ pub enum Cut {
     Ended(End),
     /// A newer configuration refuses it; the reason is a word for the log.
     Refused(&'static str),
+    /// Nothing more of its body came.
+    Late,
 }
 
 impl Cut {
@@ -27,6 +29,7 @@ impl Cut {
         match self {
             Self::Ended(end) => end.as_str(),
             Self::Refused(reason) => reason,
+            Self::Late => "body_late",
         }
     }
 }

@@ -11,6 +11,7 @@
 use crate::domain::chunked::ChunkScanner;
 use crate::domain::head::{self, Body, Framing, HeadRejection};
 use crate::net::connection::Link;
+use crate::net::http2::PREFACE_HEAD;
 use crate::net::outgoing::Outgoing;
 use crate::net::parting::Parting;
 use crate::net::transport::Transport;
@@ -186,6 +187,16 @@ impl Wire {
         };
         // Whatever happens to a connection that is being closed, it is closed.
         let _ = tokio::time::timeout(Duration::from_secs(2), lingering).await;
+    }
+
+    /// Gives up reading heads: the socket, and what was read of it and not handed on.
+    pub(crate) fn into_parts(mut self) -> (Transport, BytesMut) {
+        (self.transport.take().expect(TRANSPORT), std::mem::take(&mut self.ahead))
+    }
+
+    /// Whether the client has begun to speak HTTP/2, which [`Self::read_head`] refuses.
+    pub(crate) fn begins_http2(&self) -> bool {
+        self.ahead.starts_with(PREFACE_HEAD)
     }
 
     /// The socket below.

@@ -16,6 +16,7 @@ use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::endpoints;
 use crate::proxy::forward::{self, Forwarding};
+use crate::proxy::http2;
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
 use crate::proxy::read;
@@ -29,7 +30,7 @@ use crate::telemetry::metrics::Outcome;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -58,6 +59,7 @@ impl Gateway {
     /// Reads, routes and decides; what comes back as an error is shown to the client.
     async fn walk(&self, exchange: &mut Exchange, ctx: &mut Context) -> Result<Option<Answer>, Rejection> {
         let snapshot = ctx.snapshot.clone();
+        http2::reshape(exchange.req_header_mut())?;
         read::canonicalise(exchange.req_header_mut())?;
         read::forget_case(exchange.req_header_mut());
         ctx.record.canonical = true;
@@ -357,10 +359,12 @@ impl ProxyHttp for Gateway {
         };
         ctx.record.answering(head.status);
         stream::answered(&self.parts, exchange.req_header(), head, ctx);
-        if let Some(link) = &ctx.link
-            && switches
-        {
-            link.open_tunnel();
+        if let Some(link) = &ctx.link {
+            if switches {
+                link.open_tunnel();
+            } else if !head.status.is_informational() {
+                link.stop_hearing();
+            }
         }
         if exchange.req_header().version == http::Version::HTTP_10
             && head.remove_header(&TRANSFER_ENCODING).is_some()
@@ -379,6 +383,36 @@ impl ProxyHttp for Gateway {
             Some(cookie) => head.append_header(SET_COOKIE, cookie).map(|_| ()),
             None => Ok(()),
         }
+    }
+
+    /// Interim answers tell nothing of the body; after the head of another one the visitor may well wait with the rest of it.
+    async fn request_body_filter(
+        &self,
+        exchange: &mut Exchange,
+        body: &mut Option<Bytes>,
+        is_end: bool,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        // On a connection of HTTP/1 the wire hears.
+        if let Some(link) = &ctx.link
+            && exchange.req_header().version == http::Version::HTTP_2
+        {
+            link.hear(body.as_ref().map_or(0, Bytes::len));
+            if is_end {
+                link.stop_hearing();
+            }
+        }
+        Ok(())
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _exchange: &mut Exchange,
+        trailers: &mut HeaderMap,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<Option<Bytes>> {
+        respond::clean_trailers(trailers, &ctx.snapshot, ctx.outside());
+        Ok(None)
     }
 
     /// Counts for the exchanges that never get to `logging`, because they are cut.

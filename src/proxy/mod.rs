@@ -13,6 +13,7 @@ mod admit;
 mod context;
 mod endpoints;
 mod forward;
+mod http2;
 mod observe;
 mod read;
 mod remember;

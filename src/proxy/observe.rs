@@ -165,7 +165,7 @@ impl Record {
         self.bytes.0 = bytes_in;
         let answered = self.status.is_some_and(|status| status >= 200 || status == 101);
         if !answered {
-            self.status = Some(401);
+            self.status = Some(if cut == Cut::Late { 408 } else { 401 });
         }
         answered
     }
@@ -228,6 +228,7 @@ impl RefusedHeads for Parts {
             Refusal::Late => (Some(408), "head_late"),
             Refusal::Broken => (None, "head_broken"),
             Refusal::Parser => (Some(400), "head_parser"),
+            Refusal::Http2 => (None, "http2_protocol"),
         };
         let snapshot = self.snapshot.load();
         self.metrics.head_refused(reason);
@@ -243,7 +244,7 @@ impl RefusedHeads for Parts {
             method: "-",
             host: None,
             path: "-",
-            version: "1.1",
+            version: if refusal == Refusal::Http2 { "2" } else { "1.1" },
             status,
             bytes_in: 0,
             bytes_out: 0,

@@ -11,6 +11,7 @@ use crate::domain::session::{Cause, Session};
 use crate::domain::target::Target;
 use crate::proxy::admit;
 use crate::proxy::context::Context;
+use crate::proxy::http2;
 use crate::proxy::pages::{Language, Page};
 use crate::proxy::read;
 use crate::proxy::settings::External;
@@ -100,6 +101,9 @@ pub(crate) async fn send(exchange: &mut Exchange, ctx: &mut Context, answer: Ans
 pub(crate) fn status(rejection: &Rejection) -> StatusCode {
     match rejection {
         Rejection::BadRequest(_) => StatusCode::BAD_REQUEST,
+        Rejection::Head(rejection) => {
+            StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::BAD_REQUEST)
+        }
         Rejection::NoRoute => StatusCode::NOT_FOUND,
         Rejection::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
         Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => StatusCode::UNAUTHORIZED,
@@ -123,6 +127,9 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
     let navigation = admit::navigation(head);
     let route = ctx.route.map(|route| &ctx.snapshot.route[route]);
     let login = route.filter(|route| !route.ways.is_empty()).map(|_| login_path(head));
+    if http2::is_grpc(head) {
+        return grpc(rejection);
+    }
     let mut answer = match (rejection, navigation, &login) {
         (Rejection::Unauthenticated(_), Navigation::Page, Some(login)) => {
             return Answer::redirect(StatusCode::FOUND, login);
@@ -168,7 +175,10 @@ fn page_for<'a>(
             Page::Forbidden { subject }
         }
         (Rejection::TooLarge, _) => Page::TooLarge,
-        (Rejection::BadRequest(_) | Rejection::LengthRequired | Rejection::TooSlow, _) => Page::BadRequest,
+        (
+            Rejection::BadRequest(_) | Rejection::Head(_) | Rejection::LengthRequired | Rejection::TooSlow,
+            _,
+        ) => Page::BadRequest,
         (Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer, _) => Page::Unavailable,
         (Rejection::Upstream(_), _) => Page::BadGateway,
         (Rejection::UpstreamLate(_), _) => Page::GatewayTimeout,
@@ -192,6 +202,15 @@ fn problem(head: &RequestHeader, ctx: &Context, rejection: &Rejection, login: Op
     let mut answer = Answer::json(status, &document);
     answer.headers.clear();
     answer.with("Content-Type", HeaderValue::from_static("application/problem+json"))
+}
+
+/// A refusal in the words of gRPC: a head alone, whose status says nothing (gRPC over HTTP/2, "Trailers-Only").
+fn grpc(rejection: &Rejection) -> Answer {
+    let message = HeaderValue::from_str(&rejection.to_string()).unwrap_or(HeaderValue::from_static(""));
+    Answer::new(StatusCode::OK)
+        .with("Content-Type", HeaderValue::from_static("application/grpc"))
+        .with("Grpc-Status", HeaderValue::from_static(http2::grpc_status(status(rejection))))
+        .with("Grpc-Message", message)
 }
 
 /// `scheme://host[:port]` as browsers see it: the canonical host where the route names hosts, else that of `external_url`.
@@ -318,6 +337,12 @@ pub(crate) fn clean(
         Some(phrase) => head.set_reason_phrase(Some(&phrase)),
         None => Ok(()),
     }
+}
+
+/// The same for the fields that follow an upstream's answer.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap, snapshot: &Snapshot, outside: External) {
+    drop_hop_by_hop(trailers);
+    strip(trailers, snapshot, outside);
 }
 
 /// Removes session headers in every spelling, and cookies that only we may set.

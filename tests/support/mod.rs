@@ -7,6 +7,7 @@
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod gateway;
+pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod secrets;
 pub(crate) mod tokens;
