@@ -1,9 +1,10 @@
-//! A request of HTTP/2 → the one shape that everything behind reads: a Host, at most one Cookie, a target without authority.
+//! A request of HTTP/2 → the one shape that everything behind reads: a Host, and a target without authority.
+//!
+//! Cookies may come in several fields (RFC 9113 §8.2.3); whoever reads them reads all, and `forward` sends one.
 
 use crate::domain::decision::Rejection;
 use crate::domain::head::http2;
-use bytes::{BufMut, BytesMut};
-use http::header::{CONTENT_TYPE, COOKIE, HOST};
+use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, StatusCode, Uri, Version};
 use pingora::http::RequestHeader;
 
@@ -22,21 +23,7 @@ pub(crate) fn reshape(head: &mut RequestHeader) -> Result<(), Rejection> {
     if let Some(target) = head.uri.path_and_query().cloned() {
         head.set_uri(Uri::from(target));
     }
-    join_crumbs(head)
-}
-
-/// Clients may send each cookie in a field of its own (RFC 9113 §8.2.3); HTTP/1 and what reads cookies know one.
-fn join_crumbs(head: &mut RequestHeader) -> Result<(), Rejection> {
-    let mut crumbs = head.headers.get_all(COOKIE).iter();
-    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return Ok(()) };
-    let mut joined = BytesMut::from(first.as_bytes());
-    for crumb in std::iter::once(second).chain(crumbs) {
-        joined.put_slice(b"; ");
-        joined.put_slice(crumb.as_bytes());
-    }
-    let joined =
-        HeaderValue::from_maybe_shared(joined.freeze()).map_err(|_| Rejection::BadRequest("cookie"))?;
-    head.insert_header(COOKIE, joined).map_err(|_| Rejection::BadRequest("cookie"))
+    Ok(())
 }
 
 /// Whether a program that speaks gRPC asks: it reads no page and no problem document.
@@ -75,21 +62,18 @@ mod tests {
     }
 
     #[test]
-    fn authority_becomes_host_and_crumbs_one_cookie() {
-        let crumbs = [("cookie", "a=1"), ("x", "y"), ("cookie", "b=\"2\""), ("cookie", "c=3; d=4")];
-        let mut head = head("https://Wiki.example.com:8443/a?b", &crumbs);
+    fn authority_becomes_host() {
+        let mut head = head("https://Wiki.example.com:8443/a?b", &[]);
         reshape(&mut head).expect("the request is fine");
         assert_eq!(head.headers[HOST], "Wiki.example.com:8443");
-        assert_eq!(head.headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=\"2\"; c=3; d=4"]);
         assert_eq!((head.uri.authority(), head.raw_path()), (None, &b"/a?b"[..]));
     }
 
     #[test]
     fn heads_of_http_1_are_left_alone() {
-        let mut head = head("/a", &[("cookie", "a=1"), ("cookie", "b=2")]);
+        let mut head = head("/a", &[("connection", "close")]);
         head.set_version(Version::HTTP_11);
-        reshape(&mut head).expect("nothing is looked at");
-        assert_eq!(head.headers.get_all(COOKIE).iter().count(), 2);
+        assert_eq!(reshape(&mut head), Ok(()));
     }
 
     #[test]

@@ -137,14 +137,18 @@ impl Http2 {
             let mut left = body;
             while !left.is_empty() {
                 request.reserve_capacity(left.len());
-                let room = std::future::poll_fn(|cx| request.poll_capacity(cx)).await;
-                let room = room.expect("the stream is open").expect("room is made").min(left.len());
-                let data = Bytes::copy_from_slice(&left[..room]);
-                request.send_data(data, room == left.len()).expect("the stream is open");
+                // Whoever has been answered already may be told to stop.
+                let Some(Ok(room)) = std::future::poll_fn(|cx| request.poll_capacity(cx)).await else {
+                    return;
+                };
+                let room = room.min(left.len());
+                if request.send_data(Bytes::copy_from_slice(&left[..room]), room == left.len()).is_err() {
+                    return;
+                }
                 left = &left[room..];
             }
             if body.is_empty() {
-                request.send_data(Bytes::new(), true).expect("the stream is open");
+                let _ = request.send_data(Bytes::new(), true);
             }
         });
         self.finish(response).expect("an answer")
