@@ -9,14 +9,15 @@ mod control;
 mod durable;
 mod reload;
 mod server;
+mod supervisor;
 
 use crate::admin::Door as AdminDoor;
 use crate::app::clock::SystemClock;
 use crate::app::control::OperatorControl;
 use crate::app::reload::Reloader;
 use crate::app::server::{Door, Server, Signals};
+use crate::app::supervisor::Sockets;
 use crate::domain::time::{Clock, Timestamp};
-use crate::net::listener::{self, Bound};
 use crate::net::{Address, Timeouts};
 use crate::proxy::parts::{Paces, Parts};
 use crate::store::journal::Journal;
@@ -47,6 +48,14 @@ pub enum StartError {
         address: String,
         /// What the system said.
         error: io::Error,
+    },
+    /// A socket that was passed to the process lets others in.
+    #[error(
+        "{address}: the socket that was passed is open to other users; write SocketMode=0600 in its unit"
+    )]
+    OpenSocket {
+        /// The address as the file says it.
+        address: String,
     },
     /// A log could not be opened.
     #[error(transparent)]
@@ -81,6 +90,7 @@ pub(crate) fn wall_clock() -> Timestamp {
 /// Loads `file`, builds what it says and binds the addresses.
 pub fn start(file: &Path) -> Result<Ready, StartError> {
     let metrics = Arc::new(Metrics::new());
+    let mut sockets = Sockets::of_process()?;
     let loaded = build::load(file).map_err(StartError::Config)?;
     let config = loaded.config.clone();
     // First of all, for it says how late it is, and is held against a second process.
@@ -96,16 +106,17 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
     }
     let signals = Signals::listen()?;
     // The operator's door first: who can reach the gateway can reach it as well.
-    let admin = config.admin.as_ref().map(|admin| bind(&admin.address)).transpose()?;
-    let probes = config.probes.as_ref().map(|probes| bind(&probes.address)).transpose()?;
+    let admin = config.admin.as_ref().map(|admin| sockets.bind(&admin.address)).transpose()?;
+    let probes = config.probes.as_ref().map(|probes| sockets.bind(&probes.address)).transpose()?;
     let public = config
         .listeners
         .iter()
         .map(|listener| {
-            let bound = bind(&Address::Tcp(listener.address))?;
+            let bound = sockets.bind(&Address::Tcp(listener.address))?;
             Ok(Door { bound, timeouts: listener.timeouts })
         })
         .collect::<Result<Vec<_>, StartError>>()?;
+    sockets.warn_of_unused();
     let builder = build::Builder::start(metrics.clone())?;
     let now = clock.now();
     let snapshot = builder.build(loaded, None, 1);
@@ -145,6 +156,7 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
         inner,
         reloader,
         drain: config.drain,
+        drain_delay: config.drain_delay,
         workers,
     };
     Ok(Ready { server, parts, store })
@@ -170,14 +182,4 @@ impl Ready {
         parts.logs.stop(LOG_FLUSH_MAX);
         served
     }
-}
-
-fn bind(address: &Address) -> Result<Bound, StartError> {
-    listener::bind(address).map_err(|error| {
-        let address = match address {
-            Address::Tcp(address) => address.to_string(),
-            Address::Unix(path) => path.display().to_string(),
-        };
-        StartError::Bind { address, error }
-    })
 }

@@ -6,6 +6,7 @@
 use crate::admin::{Door as AdminDoor, ServerState};
 use crate::app::build::{self, Builder};
 use crate::app::durable;
+use crate::app::supervisor;
 use crate::auth::users::{Change, ChangeKind};
 use crate::config::{Config, StoreSettings};
 use crate::domain::session::End;
@@ -13,7 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::KeyRing;
 use crate::proxy::parts::Parts;
 use crate::store::sqlite::SqliteStore;
-use crate::telemetry::{AuditEvent, AuditLine};
+use crate::telemetry::{AuditEvent, AuditLine, LogsSettings};
 use aws_lc_rs::digest::{Context, SHA256};
 use notify::event::ModifyKind;
 use notify::{Event, EventKind, RecursiveMode, Watcher};
@@ -33,9 +34,10 @@ const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What a reload starts from and leaves behind.
 struct State {
     generation: u64,
-    /// What the process was started with and keeps: listeners, admin, probes, the store.
+    /// What the process was started with and keeps: listeners, admin, probes, the store, how it stops.
     fixed: Vec<String>,
     files: Vec<PathBuf>,
+    logs: LogsSettings,
     /// A digest over the files' contents as last tried.
     seen: Vec<u8>,
     in_force_since: Timestamp,
@@ -73,6 +75,7 @@ impl Reloader {
                 fixed: fixed(config),
                 seen,
                 files,
+                logs: config.logs.clone(),
                 in_force_since: now,
                 rejected_since: None,
             }),
@@ -110,8 +113,23 @@ impl Reloader {
         self.builder.password_queue()
     }
 
+    /// Opens the files of the logs anew: they were rotated. On an error they stay as they are.
+    pub(super) fn reopen_logs(&self) {
+        match self.parts.logs.reopen(&self.state.lock().logs) {
+            Ok(()) => tracing::info!("the logs were opened anew"),
+            Err(error) => tracing::error!("{error}; the logs stay as they were"),
+        }
+    }
+
     /// Puts the file in force: what to tell the operator, or its problems. Blocks while files are read.
     pub(super) fn reload(&self) -> Result<String, String> {
+        supervisor::reloading();
+        let told = self.reload_and_note();
+        supervisor::ready();
+        told
+    }
+
+    fn reload_and_note(&self) -> Result<String, String> {
         let mut state = self.state.lock();
         state.seen = digest(&state.files);
         let now = self.parts.clock.now();
@@ -170,6 +188,7 @@ impl Reloader {
             self.apply(&way.reload(&text).unwrap_or_default());
         }
         state.generation = generation;
+        state.logs = config.logs.clone();
         if state.files != config.files {
             state.files.clone_from(&config.files);
             state.seen = digest(&state.files);
@@ -308,7 +327,8 @@ fn fixed(config: &Config) -> Vec<String> {
         StoreSettings::Memory => "sessions.store (memory)".to_owned(),
         StoreSettings::Sqlite(file) => format!("sessions.store (sqlite, {})", file.display()),
     };
-    listeners.chain(admin).chain(probes).chain([store]).collect()
+    let stop = format!("drain ({:?} after {:?})", config.drain, config.drain_delay);
+    listeners.chain(admin).chain(probes).chain([store, stop]).collect()
 }
 
 /// A digest over the files' contents; a missing file counts as an empty one.

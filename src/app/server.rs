@@ -6,6 +6,7 @@
 
 use crate::app::clock::SystemClock;
 use crate::app::reload::Reloader;
+use crate::app::supervisor;
 use crate::net::Timeouts;
 use crate::net::connection;
 use crate::net::listener::Bound;
@@ -53,6 +54,7 @@ pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    rotated: Signal,
 }
 
 impl Signals {
@@ -63,10 +65,11 @@ impl Signals {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
         let hangup = signal(SignalKind::hangup())?;
+        let rotated = signal(SignalKind::user_defined1())?;
         // Somebody listens, and so a write beyond a limit of the system fails instead of ending the process.
         let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
         drop(inside);
-        Ok(Self { runtime, terminate, interrupt, hangup })
+        Ok(Self { runtime, terminate, interrupt, hangup, rotated })
     }
 }
 
@@ -81,6 +84,7 @@ pub(crate) struct Server<A> {
     pub(crate) inner: Vec<(Door, Arc<A>)>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) drain: Duration,
+    pub(crate) drain_delay: Duration,
     pub(crate) workers: usize,
 }
 
@@ -107,8 +111,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                 .spawn(move || worker.run(&runtime))?;
         }
         drop(self.public);
-        let Self { parts, clock, inner, reloader, drain, signals, .. } = self;
-        let Signals { runtime, mut terminate, mut interrupt, mut hangup } = signals;
+        let Self { parts, clock, inner, reloader, drain, drain_delay, signals, .. } = self;
+        let Signals { runtime, mut terminate, mut interrupt, mut hangup, mut rotated } = signals;
         runtime.block_on(async move {
             // The operator's door stays open to the end: readyz tells that the rest drains.
             let (_open, open) = watch::channel(false);
@@ -124,6 +128,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
             }
             tokio::spawn(housekeeping(parts.clone(), clock));
             tokio::spawn(reloader.clone().watch());
+            supervisor::ready();
             loop {
                 tokio::select! {
                     _ = terminate.recv() => break,
@@ -133,9 +138,21 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                         // What went wrong stands in the log, in readyz and in a metric.
                         let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
                     }
+                    _ = rotated.recv() => {
+                        let reloader = reloader.clone();
+                        // What went wrong stands in the log that is still open.
+                        let _ = tokio::task::spawn_blocking(move || reloader.reopen_logs()).await;
+                    }
                 }
             }
             parts.draining.store(true, Ordering::Relaxed);
+            supervisor::stopping();
+            tokio::select! {
+                () = tokio::time::sleep(drain_delay) => {}
+                // A second signal waits for nobody.
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+            }
             // Nobody is left to receive this only if nobody runs any more.
             let _ = stop.send(true);
             tokio::select! {

@@ -135,6 +135,8 @@ pub struct Config {
     pub pages: Option<PathBuf>,
     /// How long running exchanges may go on after SIGTERM.
     pub drain: Duration,
+    /// How long connections are still accepted after SIGTERM.
+    pub drain_delay: Duration,
     /// Every file that was read, to watch for changes.
     pub files: Vec<PathBuf>,
 }

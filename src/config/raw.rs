@@ -86,6 +86,9 @@ pub(super) struct File {
     /// How long running exchanges may go on after SIGTERM.
     #[schemars(extend("default" = "30s"))]
     pub(super) drain: Option<Span>,
+    /// How long connections are still accepted after SIGTERM, while readyz says 503: for balancers that ask only now and then.
+    #[schemars(extend("default" = "0s"))]
+    pub(super) drain_delay: Option<Span>,
 }
 
 /// A secret by reference; never the secret itself.

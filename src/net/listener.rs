@@ -70,6 +70,14 @@ impl Bound {
         }
     }
 
+    /// Accepting does not block: so the runtimes want it.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.set_nonblocking(true),
+            Self::Unix(listener) => listener.set_nonblocking(true),
+        }
+    }
+
     /// A second handle for another thread.
     pub fn try_clone(&self) -> io::Result<Self> {
         match self {

@@ -199,7 +199,7 @@ impl Folder {
         })
     }
 
-    fn address(&self, port: &str) -> SocketAddr {
+    pub(crate) fn address(&self, port: &str) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.ports[port]))
     }
 }

@@ -77,6 +77,7 @@ impl<'a> Resolver<'a> {
         let logs = self.logs();
         let pages = self.pages();
         let drain = self.raw.drain.as_ref().map_or(DRAIN, |drain| drain.length);
+        let drain_delay = self.raw.drain_delay.as_ref().map_or(Duration::ZERO, |delay| delay.length);
         self.warn_of_unused();
         Config {
             file: self.file.to_owned(),
@@ -95,6 +96,7 @@ impl<'a> Resolver<'a> {
             logs,
             pages,
             drain,
+            drain_delay,
             files: self.files,
         }
     }
