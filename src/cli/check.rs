@@ -85,8 +85,12 @@ fn methods(route: &RouteSettings) -> String {
     if methods.is_empty() { "any".to_owned() } else { methods.join(" ") }
 }
 
-/// The upstream of a route with its servers.
+/// The upstream of a route with its servers, or where it leads instead.
 pub(super) fn upstream(config: &Config, route: &RouteSettings) -> String {
+    if let Some(redirect) = &route.redirect {
+        let kept = if redirect.keep_path.is_some() { "…" } else { "" };
+        return format!("{} to {}{}{kept}", redirect.status.as_u16(), redirect.origin, redirect.path);
+    }
     let Some(upstream) = config.upstreams.get(route.upstream) else { return String::new() };
     let servers: Vec<String> = upstream
         .servers
