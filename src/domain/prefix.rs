@@ -102,7 +102,8 @@ impl Prefix {
     ///
     /// Without `Path` the browser takes the path that it asked for. A `__Host-` cookie has to stay at `/`.
     pub fn set_cookie(&self, value: &str) -> Option<String> {
-        if value.trim_start().get(.."__Host-".len()).is_some_and(|name| name.eq_ignore_ascii_case("__host-")) {
+        if value.trim_start().get(.."__Host-".len()).is_some_and(|name| name.eq_ignore_ascii_case("__host-"))
+        {
             return None;
         }
         let mut changed = false;
@@ -125,8 +126,7 @@ impl Prefix {
     /// X-Forwarded-Prefix), and where what came out would be another host to a browser.
     fn visible(&self, path: &str) -> Option<String> {
         let is_below = |space: &str| {
-            path.strip_prefix(space)
-                .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+            path.strip_prefix(space).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
         };
         if !path.starts_with('/') || path.starts_with("//") {
             return None;

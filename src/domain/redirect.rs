@@ -27,10 +27,12 @@ pub struct Redirect {
 impl Redirect {
     /// The value of Location for a request that took the route.
     pub fn location(&self, target: &Target<'_>) -> String {
-        let kept = self.keep_path.as_deref().map_or("", |route| {
-            behind(target.path(), segments(route.strip_suffix('/').unwrap_or(route)))
-        });
-        let path = if kept.is_empty() { &*self.path } else { self.path.strip_suffix('/').unwrap_or(&self.path) };
+        let kept = self
+            .keep_path
+            .as_deref()
+            .map_or("", |route| behind(target.path(), segments(route.strip_suffix('/').unwrap_or(route))));
+        let path =
+            if kept.is_empty() { &*self.path } else { self.path.strip_suffix('/').unwrap_or(&self.path) };
         let query = if self.keep_query { target.query() } else { self.query.as_deref() };
         let mut location = format!("{}{path}{kept}", self.origin);
         if let Some(query) = query {
@@ -78,7 +80,10 @@ mod tests {
         let here = redirect("", "/", Some("/old"));
         assert_eq!(of(&here, "/old/a"), "/a");
         let kept = Redirect { keep_query: true, ..redirect(NEW, "/x", None) };
-        assert_eq!(of(&kept, "/old?a=https://evil.example"), "https://new.example.com/x?a=https://evil.example");
+        assert_eq!(
+            of(&kept, "/old?a=https://evil.example"),
+            "https://new.example.com/x?a=https://evil.example"
+        );
         assert_eq!(of(&kept, "/old"), "https://new.example.com/x");
         let own = Redirect { query: Some("from=old".to_owned()), ..redirect(NEW, "/x", None) };
         assert_eq!(of(&own, "/old?a"), "https://new.example.com/x?from=old");

@@ -201,7 +201,10 @@ mod tests {
         };
         assert_eq!(secured(&[]).len(), SECURITY.len());
         let own = secured(&[("referrer-policy", "no-referrer"), ("x-frame-options", "DENY")]);
-        assert_eq!((&own["referrer-policy"], &own["x-frame-options"]), (&"no-referrer".parse().expect("a value"), &"DENY".parse().expect("a value")));
+        assert_eq!(
+            (&own["referrer-policy"], &own["x-frame-options"]),
+            (&"no-referrer".parse().expect("a value"), &"DENY".parse().expect("a value"))
+        );
         for (policy, frames) in [
             ("default-src 'self'", true),
             ("default-src 'self'; Frame-Ancestors https://portal.example.com", false),
@@ -239,7 +242,9 @@ mod tests {
     #[test]
     fn the_target_is_read_as_it_is_written_or_refused() {
         let changes = Changes { prefix: Some(Prefix::new("/app", "/base")), ..Changes::default() };
-        let sent = |uri: &str| changes.target(&uri.parse().expect("a URI")).map(|uri| uri.map(|uri| uri.to_string()));
+        let sent = |uri: &str| {
+            changes.target(&uri.parse().expect("a URI")).map(|uri| uri.map(|uri| uri.to_string()))
+        };
         assert_eq!(sent("/app/x?q=%zz|"), Ok(Some("/base/x?q=%zz|".to_owned())));
         let whole = sent("https://wiki.example.com/app/x");
         assert_eq!(whole, Ok(Some("https://wiki.example.com/base/x".to_owned())), "as HTTP/2 has it");

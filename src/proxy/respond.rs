@@ -290,10 +290,7 @@ pub(crate) enum Audience {
 }
 
 /// What the route changes in the answer, and what that is told by.
-pub(crate) fn changes<'a>(
-    request: &'a RequestHeader,
-    ctx: &'a Context,
-) -> Option<(&'a Changes, Hosts<'a>)> {
+pub(crate) fn changes<'a>(request: &'a RequestHeader, ctx: &'a Context) -> Option<(&'a Changes, Hosts<'a>)> {
     let route = &ctx.snapshot.route[ctx.route?];
     let changes = route.changes.as_deref()?;
     let visitor = read::host_of(request);

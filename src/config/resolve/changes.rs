@@ -117,8 +117,7 @@ impl Resolver<'_> {
         for (index, text) in remove.into_iter().flatten().enumerate() {
             let at = at.key("remove").item(index);
             let Some(text) = text else { continue };
-            if let Some(name) =
-                self.changed_name(text, (direction, Change::Remove), &at, reserved, &mut seen)
+            if let Some(name) = self.changed_name(text, (direction, Change::Remove), &at, reserved, &mut seen)
             {
                 changes.remove.push(name);
             }
@@ -189,7 +188,10 @@ impl Resolver<'_> {
         } else if text.trim_matches([' ', '\t']) != text {
             ("begins or ends with a space", "remove it: it would be lost on the way")
         } else if text.bytes().any(|byte| byte != b'\t' && !(b' '..=b'~').contains(&byte)) {
-            ("holds a line break, a control character or a letter beyond ASCII", "write visible ASCII on one line")
+            (
+                "holds a line break, a control character or a letter beyond ASCII",
+                "write visible ASCII on one line",
+            )
         } else {
             return HeaderValue::from_str(text).ok();
         };
@@ -201,7 +203,9 @@ impl Resolver<'_> {
         let strip = self.prefix_path(raw.strip.as_deref(), &at.key("strip"))?;
         let add = self.prefix_path(raw.add.as_deref(), &at.key("add"))?;
         let path = path?.path();
-        let is_above = strip == "/" || path == strip || path.strip_prefix(&strip).is_some_and(|rest| rest.starts_with('/'));
+        let is_above = strip == "/"
+            || path == strip
+            || path.strip_prefix(&strip).is_some_and(|rest| rest.starts_with('/'));
         if !is_above {
             let wrong = format!("is not where the route's paths begin (`{path}`)");
             self.notes.problem(&at.key("strip"), &strip, wrong, "write the route's path, or one above it");
@@ -253,7 +257,8 @@ impl Resolver<'_> {
     pub(super) fn redirects_lead_away(&mut self, routes: &[(At, RouteSettings)], table: &RouteTable) {
         for (index, (at, route)) in routes.iter().enumerate() {
             let Some(redirect) = &route.redirect else { continue };
-            let named = redirect.origin.split_once("://").and_then(|(_, host)| Host::parse(host.as_bytes()).ok());
+            let named =
+                redirect.origin.split_once("://").and_then(|(_, host)| Host::parse(host.as_bytes()).ok());
             // Of several hosts that a pattern stands for, one that no other route names.
             let of_pattern = |pattern: &HostPattern| match pattern {
                 HostPattern::Exact(name) => name.clone(),
@@ -268,7 +273,12 @@ impl Resolver<'_> {
             if hosts.iter().any(|host| table.find(host, &target, &Method::GET) == Ok(index)) {
                 let to = format!("{}{}", redirect.origin, redirect.path);
                 let wrong = "is a page of the same route, which would send browsers in a circle";
-                self.notes.problem(&at.key("redirect").key("to"), &to, wrong, "write a page of another route");
+                self.notes.problem(
+                    &at.key("redirect").key("to"),
+                    &to,
+                    wrong,
+                    "write a page of another route",
+                );
             }
         }
     }
@@ -309,7 +319,10 @@ impl Resolver<'_> {
             origin,
             path: target.path().to_owned(),
             query: target.query().map(str::to_owned),
-            status: raw.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::FOUND),
+            status: raw
+                .status
+                .and_then(|status| StatusCode::from_u16(status).ok())
+                .unwrap_or(StatusCode::FOUND),
             keep_path: keep_path.then(|| path.map(|path| path.path().to_owned())).flatten(),
             keep_query,
         })
@@ -320,7 +333,8 @@ impl Resolver<'_> {
         if text.starts_with('/') {
             return Some((String::new(), text));
         }
-        let found = ["https://", "http://"].into_iter().find_map(|scheme| Some((scheme, text.strip_prefix(scheme)?)));
+        let found =
+            ["https://", "http://"].into_iter().find_map(|scheme| Some((scheme, text.strip_prefix(scheme)?)));
         let Some((scheme, rest)) = found else {
             let remedy = "write it like `https://new.example.com/wiki`, or `/wiki` for the same host";
             self.notes.problem(at, text, "is neither an address nor a path", remedy);

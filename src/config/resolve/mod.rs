@@ -20,8 +20,8 @@ use super::problem::{At, Notes};
 use super::raw::{self, File};
 use super::scalar::{Entries, Span};
 use super::{Config, StoreSettings};
-use changes::Reserved;
 use crate::telemetry::{Format, LogSettings, LogsSettings, Sink};
+use changes::Reserved;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,8 +65,7 @@ impl<'a> Resolver<'a> {
         let policies = self.policies(&sign_in, &tokens);
         let guarded_headers = self.guarded_headers(&headers, &upstreams);
         let reserved = Reserved::new(&guarded_headers);
-        let routes =
-            self.routes(&policies, &sign_in, &tokens, &upstreams, external_url.as_ref(), &reserved);
+        let routes = self.routes(&policies, &sign_in, &tokens, &upstreams, external_url.as_ref(), &reserved);
         self.upstream_ways_lead_somewhere(&sign_in, &routes, &upstreams);
         let sessions = self.sessions(&listeners, &sign_in, &routes);
         let with_sessions = routes.iter().any(|route| self.takes_sessions(route));
