@@ -16,6 +16,7 @@ mod deadlines;
 mod demonstration;
 mod durable;
 mod expiry;
+mod explain_live;
 mod headers;
 mod identity;
 mod limits;
