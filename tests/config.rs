@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use vestibule::cli::explain::{Claimed, Who, explain};
+use vestibule::admin::Claimed;
+use vestibule::app::explain::{Who, explain};
 use vestibule::config::{self, Config, Problems, Warning};
 use vestibule::domain::access::{Access, EntryId};
 use vestibule::domain::decision::{Believed, Credential, Facts, Presented, Rejection, decide};
@@ -349,6 +350,8 @@ routes:
   - { name: api, host: wiki.example.com, path: /api, methods: [GET, POST], access: { tokens: [api], allow: everyone }, upstream: wiki }
   - { name: wiki, host: [wiki.example.com, '*.wiki.example.com'], path: /, access: team, upstream: wiki }
   - { name: old, path: /old, access: { sign_in: [local], optional: true }, upstream: iis }
+  - { name: moved, host: wiki2.example.com, path: /docs, access: { sign_in: [local] }, redirect: { to: https://docs.example.com/, status: 308, keep_path: true } }
+  - { name: stage, host: stage.example.com, path: /app, access: public, prefix: { strip: /app, add: /v2 }, headers: { request: { remove: [X-Debug], set: { X-Stage: test } }, response: { add: { X-Via: edge }, security: true } }, upstream: wiki }
   - { name: form, host: forum.example.com, path: = /login, access: public, session: { data: true }, upstream: forum }
   - { name: poll, host: forum.example.com, path: /poll, access: { sign_in: [forum], allow: { groups: member } }, session: { activity: ignore }, upstream: forum }
   - { name: forum, host: forum.example.com, path: /, access: { sign_in: [forum], optional: true }, session: { data: true }, upstream: forum }
@@ -369,15 +372,17 @@ fn an_explanation_says_route_rule_and_reason() {
     let folder = Folder::new();
     let (config, _) = folder.load(TABLE).expect("it loads");
     let claimed = |subject: &str, groups: &[&str]| {
-        let groups = groups.iter().map(|&group| group.to_owned()).collect();
-        let claims = vec![("name".to_owned(), "李 雷".to_owned())];
-        Who::Claims(Claimed { subject: subject.to_owned(), groups, claims, ..Claimed::default() })
+        let mut claims = Claims::from([("name".to_owned(), ClaimValue::Text("李 雷".to_owned()))]);
+        if !groups.is_empty() {
+            let groups = groups.iter().map(|&group| group.to_owned()).collect();
+            claims.insert("groups".to_owned(), ClaimValue::List(groups));
+        }
+        Who::Claims(Claimed { subject: subject.to_owned(), source: None, claims })
     };
     let of_issuer = Who::Claims(Claimed {
         subject: "bob".to_owned(),
         source: Some("https://id.example.com".to_owned()),
-        email: Some("bob@example.com".to_owned()),
-        ..Claimed::default()
+        claims: Claims::from([("email".to_owned(), ClaimValue::Text("bob@example.com".to_owned()))]),
     });
     let strange = Who::Claims(Claimed {
         subject: "bob".to_owned(),
@@ -405,6 +410,9 @@ fn an_explanation_says_route_rule_and_reason() {
         ("GET", "https://forum.example.com/poll", Who::Nobody),
         ("GET", "https://forum.example.com/poll", claimed("alice", &["member"])),
         ("GET", "https://forum.example.com/poll", claimed("alice", &["ops"])),
+        ("GET", "https://wiki2.example.com/docs/a", Who::Nobody),
+        ("POST", "https://wiki2.example.com/docs/a?q", claimed("alice", &[])),
+        ("GET", "https://stage.example.com/app/x?q", Who::Nobody),
         ("GET", "https://wiki.example.com/_vestibule/login", Who::Nobody),
         ("GET", "https://wiki.example.com/api/../admin", Who::Nobody),
         ("GET", "https://wiki.example.com/a%2Fb", Who::Nobody),
@@ -412,7 +420,7 @@ fn an_explanation_says_route_rule_and_reason() {
         ("GET", "wiki.example.com/page", Who::Nobody),
     ] {
         let method = method.parse().expect("a method");
-        text.push_str(&explain(&config, &method, url, &who));
+        text.push_str(&explain(&config, &method, url, &who).to_string());
         text.push('\n');
     }
     insta::assert_snapshot!(text);
@@ -572,14 +580,12 @@ proptest! {
             (Some(_), _) => Who::Claims(Claimed {
                 subject: subject.to_owned(),
                 source,
-                email: email.map(str::to_owned),
-                groups: groups.iter().map(|&group| group.to_owned()).collect(),
-                claims: Vec::new(),
+                claims: claims.clone(),
             }),
             (_, Some(token)) => Who::Believed { entry: token.name.clone(), identity: identity.clone() },
             _ => Who::Nobody,
         };
-        let explained = explain(&config, &method, "https://a.example.com/all/x", &who);
+        let explained = explain(&config, &method, "https://a.example.com/all/x", &who).to_string();
         let [decision, sign] = decided(&config, &method, brought, &identity);
         prop_assert!(
             explained.contains(&format!("decision:  {decision}")) && explained.contains(sign),

@@ -155,22 +155,7 @@ impl Body {
         if self.subject.is_empty() {
             return Err("`subject` is empty; say whose session it is".to_owned());
         }
-        let mut claims = Claims::new();
-        for (name, value) in self.claims {
-            if [SUBJECT, SOURCE, EMAIL, GROUPS].contains(&name.as_str()) {
-                return Err(format!(
-                    "`claims.{name}` has a place of its own; write it beside `claims`, or leave it out"
-                ));
-            }
-            let Some(value) = claim(value) else {
-                return Err(format!(
-                    "`claims.{name}` is a string, a number, true, false, or a list of strings"
-                ));
-            };
-            claims.insert(name, value);
-        }
-        claims.extend(self.email.map(|email| (EMAIL.to_owned(), ClaimValue::Text(email))));
-        claims.extend(self.groups.map(|groups| (GROUPS.to_owned(), ClaimValue::List(groups))));
+        let claims = claims(self.claims, self.email, self.groups)?;
         Ok(OpenRequest {
             subject: self.subject,
             claims,
@@ -180,6 +165,29 @@ impl Body {
             client,
         })
     }
+}
+
+/// What a body says of somebody besides the subject; an error names what is no claim.
+pub(super) fn claims(
+    further: serde_json::Map<String, serde_json::Value>,
+    email: Option<String>,
+    groups: Option<Vec<String>>,
+) -> Result<Claims, String> {
+    let mut claims = Claims::new();
+    for (name, value) in further {
+        if [SUBJECT, SOURCE, EMAIL, GROUPS].contains(&name.as_str()) {
+            return Err(format!(
+                "`claims.{name}` has a place of its own; write it beside `claims`, or leave it out"
+            ));
+        }
+        let Some(value) = claim(value) else {
+            return Err(format!("`claims.{name}` is a string, a number, true, false, or a list of strings"));
+        };
+        claims.insert(name, value);
+    }
+    claims.extend(email.map(|email| (EMAIL.to_owned(), ClaimValue::Text(email))));
+    claims.extend(groups.map(|groups| (GROUPS.to_owned(), ClaimValue::List(groups))));
+    Ok(claims)
 }
 
 fn claim(value: serde_json::Value) -> Option<ClaimValue> {

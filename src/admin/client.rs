@@ -1,6 +1,6 @@
 //! The other side of the door: the calls of the command line.
 //!
-//! HTTP/1.1 by hand, one request a connection: `vestibule sessions` talks to our own door alone, which always answers
+//! HTTP/1.1 by hand, one request a connection: the commands talk to our own door alone, which always answers
 //! with a Content-Length, over TCP or a Unix socket, without TLS. A client crate that speaks all of that would be the
 //! largest dependency of the tree for these hundred lines. Everything read is bounded, every wait too.
 
@@ -65,6 +65,15 @@ impl Client {
 
     /// Sends one request without a body. `target` is a path with its query, already encoded.
     pub fn call(&self, method: &str, target: &str) -> Result<Reply, CallError> {
+        self.send(method, target, "")
+    }
+
+    /// Posts JSON.
+    pub fn post(&self, target: &str, json: &str) -> Result<Reply, CallError> {
+        self.send("POST", target, json)
+    }
+
+    fn send(&self, method: &str, target: &str, body: &str) -> Result<Reply, CallError> {
         let mut request =
             format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.host());
         if let Some(token) = &self.token {
@@ -73,8 +82,14 @@ impl Client {
             }
             request.extend(["Authorization: Bearer ", token.expose(), "\r\n"]);
         }
-        // The door reads no body of these calls; DELETE and POST say so.
-        request.push_str(if method == "GET" { "\r\n" } else { "Content-Length: 0\r\n\r\n" });
+        if method != "GET" {
+            // Without a body too: then this says that there is none.
+            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        if !body.is_empty() {
+            request.push_str("Content-Type: application/json\r\n");
+        }
+        request.extend(["\r\n", body]);
         let request = Secret::new(request);
         let answer = self.exchange(request.expose().as_bytes());
         let answer = answer.map_err(|cause| CallError::Unreachable { address: self.name(), cause })?;

@@ -3,7 +3,7 @@
 use super::Reply;
 use super::answer::{Answer, method_not_allowed, metrics, problem, unauthenticated};
 use super::auth::{Proof, host_is_allowed, is_own_form, prove};
-use super::{AdminSettings, Control, api, console, probes};
+use super::{AdminSettings, Control, api, console, explain, probes};
 use crate::domain::secret::Secret;
 use crate::domain::session::SessionId;
 use crate::domain::time::{Clock, Timestamp};
@@ -48,6 +48,7 @@ pub(super) enum Call {
     Show(SessionId),
     End(SessionId),
     Reload,
+    Explain,
 }
 
 /// Why a path and a method are no call.
@@ -74,6 +75,8 @@ impl Call {
             "/sessions" => Err(Miss::Method("GET, POST, DELETE")),
             "/reload" if method == Method::POST => Ok(Self::Reload),
             "/reload" => Err(Miss::Method("POST")),
+            "/explain" if method == Method::POST => Ok(Self::Explain),
+            "/explain" => Err(Miss::Method("POST")),
             _ => {
                 let id = path.strip_prefix("/sessions/").and_then(|id| id.parse().ok()).ok_or(Miss::Path)?;
                 match *method {
@@ -92,7 +95,7 @@ impl Call {
     /// The longest body that the call reads.
     pub(super) fn body_bytes_max(self) -> usize {
         match self {
-            Self::Open | Self::ConsoleForm => 64 * 1024,
+            Self::Open | Self::ConsoleForm | Self::Explain => 64 * 1024,
             _ => 0,
         }
     }
@@ -226,6 +229,7 @@ impl Door {
             Call::Show(id) => api::show(control, id, now).into(),
             Call::End(id) => api::end(control, id, head.client, now),
             Call::Reload => api::reloaded(control.reload()).into(),
+            Call::Explain => explain::explain(control, body).into(),
         }
     }
 
@@ -279,7 +283,7 @@ mod tests {
         (answer.status().as_u16(), body)
     }
 
-    const EVERY_CALL: [(Method, &str); 11] = [
+    const EVERY_CALL: [(Method, &str); 12] = [
         (Method::GET, "/healthz"),
         (Method::GET, "/readyz"),
         (Method::GET, "/metrics"),
@@ -291,6 +295,7 @@ mod tests {
         (Method::GET, "/sessions/AQEBAQEBAQEBAQEBAQEBAQ"),
         (Method::DELETE, "/sessions/AQEBAQEBAQEBAQEBAQEBAQ"),
         (Method::POST, "/reload"),
+        (Method::POST, "/explain"),
     ];
 
     #[test]
@@ -314,7 +319,7 @@ mod tests {
         }
         assert_eq!(behind.table.live(), 1, "nobody got as far as to end a session");
         assert!(behind.refused.lock().iter().all(|reason| *reason == "wrong_admin_token"));
-        assert_eq!(behind.refused.lock().len(), 8 * 3, "an absent token is no attack");
+        assert_eq!(behind.refused.lock().len(), 9 * 3, "an absent token is no attack");
     }
 
     #[test]

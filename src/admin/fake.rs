@@ -1,6 +1,6 @@
 //! A process behind the door, for tests: a real table, and a note of what was reported.
 
-use super::{Control, Door, OpenError, OpenRequest, Opened, ServerState};
+use super::{Control, Door, ExplainRequest, Explanation, OpenError, OpenRequest, Opened, ServerState};
 use crate::domain::access::EntryId;
 use crate::domain::identity::{Claims, Identity};
 use crate::domain::secret::Secret;
@@ -124,6 +124,13 @@ impl Control for Behind {
 
     fn reload(&self) -> Result<String, String> {
         self.reload.clone()
+    }
+
+    fn explain(&self, request: &ExplainRequest) -> Explanation {
+        let mut told = Explanation::default();
+        told.say("request", format!("{} {}", request.method, request.url));
+        told.say("who", request.who.as_ref().map_or("nobody", |who| &who.subject));
+        told
     }
 
     fn state(&self) -> ServerState {

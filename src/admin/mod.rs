@@ -15,6 +15,7 @@ mod auth;
 pub mod client;
 mod console;
 mod door;
+mod explain;
 #[cfg(test)]
 mod fake;
 mod probes;
@@ -23,6 +24,7 @@ mod serve;
 
 pub use answer::Answer;
 pub use door::{Door, Head};
+pub use explain::{Claimed, ExplainRequest, Explanation};
 
 use crate::domain::identity::Claims;
 use crate::domain::secret::Secret;
@@ -61,6 +63,9 @@ pub trait Control: Send + Sync {
 
     /// Reads the file again and puts it in force: what to tell the operator, or the problems. May take a second.
     fn reload(&self) -> Result<String, String>;
+
+    /// What the configuration in force would do with a request.
+    fn explain(&self, request: &ExplainRequest) -> Explanation;
 
     /// How the process is.
     fn state(&self) -> ServerState;

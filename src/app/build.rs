@@ -217,7 +217,8 @@ fn route_table(config: &Config) -> RouteTable {
         .routes
         .iter()
         .map(|route| {
-            let folds = config.upstreams[route.upstream].case_insensitive;
+            let upstream = config.upstreams.get(route.upstream);
+            let folds = upstream.is_some_and(|upstream| upstream.case_insensitive);
             (route.hosts.clone(), route.path.clone(), folds, route.methods.clone())
         })
         .collect();
@@ -246,6 +247,8 @@ fn compile_route(route: &crate::proxy::settings::RouteSettings, config: &Config)
         forward_authorization: route.forward_authorization,
         data: route.session.data,
         counts_activity: route.session.counts_activity,
+        changes: route.changes.clone(),
+        redirect: route.redirect.clone(),
         upstream: route.upstream,
         names_hosts: !route.hosts.is_empty(),
     }

@@ -1,6 +1,7 @@
 //! What the operator's door may do with the process.
 
-use crate::admin::{Control, OpenError, OpenRequest, Opened, ServerState};
+use crate::admin::{Control, ExplainRequest, Explanation, OpenError, OpenRequest, Opened, ServerState};
+use crate::app::explain::{Who, explain};
 use crate::app::reload::Reloader;
 use crate::auth::users::User;
 use crate::domain::identity::Identity;
@@ -75,6 +76,11 @@ impl Control for OperatorControl {
 
     fn reload(&self) -> Result<String, String> {
         self.reloader.reload()
+    }
+
+    fn explain(&self, request: &ExplainRequest) -> Explanation {
+        let who = request.who.clone().map_or(Who::Nobody, Who::Claims);
+        explain(&self.reloader.in_force(), &request.method, &request.url, &who)
     }
 
     fn state(&self) -> ServerState {

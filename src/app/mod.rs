@@ -7,9 +7,11 @@ pub(crate) mod build;
 mod clock;
 mod control;
 mod durable;
+pub mod explain;
 mod reload;
 mod server;
 mod supervisor;
+pub(crate) mod wording;
 
 use crate::admin::Door as AdminDoor;
 use crate::app::clock::SystemClock;

@@ -15,6 +15,7 @@ use crate::domain::token::KeyRing;
 use crate::proxy::parts::Parts;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::{AuditEvent, AuditLine, LogsSettings};
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{Context, SHA256};
 use notify::event::ModifyKind;
 use notify::{Event, EventKind, RecursiveMode, Watcher};
@@ -49,6 +50,8 @@ pub(super) struct Reloader {
     file: PathBuf,
     parts: Arc<Parts>,
     builder: Builder,
+    /// What the snapshot in force was built from.
+    in_force: ArcSwap<Config>,
     state: Mutex<State>,
     store: Option<Arc<SqliteStore>>,
     admin: Mutex<Option<Arc<AdminDoor>>>,
@@ -70,6 +73,7 @@ impl Reloader {
             file: file.to_owned(),
             parts,
             builder,
+            in_force: ArcSwap::from_pointee(config.clone()),
             state: Mutex::new(State {
                 generation: 1,
                 fixed: fixed(config),
@@ -101,6 +105,11 @@ impl Reloader {
                 health.trouble.map(|_| health.since)
             }),
         }
+    }
+
+    /// The configuration in force.
+    pub(super) fn in_force(&self) -> Arc<Config> {
+        self.in_force.load_full()
     }
 
     /// Changes of sessions that are in force and not durable yet.
@@ -158,7 +167,7 @@ impl Reloader {
         let loaded = build::load(&self.file)?;
         let before = self.parts.snapshot.load_full();
         let generation = state.generation + 1;
-        let config = loaded.config.clone();
+        let config = Arc::new(loaded.config.clone());
         // Requests still address listeners by the numbers that the process was started with.
         if config.listeners.len() < before.outside.len() {
             return Err(
@@ -174,6 +183,7 @@ impl Reloader {
         self.parts.sessions.set_clocks(&config.sessions.clocks);
         self.parts.sessions.set_limits(config.sessions.limits);
         self.parts.snapshot.store(Arc::new(snapshot));
+        self.in_force.store(config.clone());
         if let (Some(store), Some(ring)) = (&self.store, KeyRing::new(config.keys.clone())) {
             match store.set_keys(&ring) {
                 Ok(sessions) => durable::warn_of_unopened(store, sessions),

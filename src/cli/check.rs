@@ -2,10 +2,10 @@
 
 use super::{ConfigArgs, Failure, print};
 use crate::app::build;
+use crate::app::wording::{upstream, who};
 use crate::auth::{SignInKind, SignInSettings};
 use crate::config::{Config, Warning};
-use crate::domain::access::{Access, EntryId, Protected};
-use crate::proxy::settings::{RouteSettings, Server};
+use crate::proxy::settings::RouteSettings;
 use std::fmt::Write;
 
 /// Reads the file and everything it names, and prints the table.
@@ -83,49 +83,4 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 fn methods(route: &RouteSettings) -> String {
     let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
     if methods.is_empty() { "any".to_owned() } else { methods.join(" ") }
-}
-
-/// The upstream of a route with its servers.
-pub(super) fn upstream(config: &Config, route: &RouteSettings) -> String {
-    let Some(upstream) = config.upstreams.get(route.upstream) else { return String::new() };
-    let servers: Vec<String> = upstream
-        .servers
-        .iter()
-        .map(|server| match server {
-            Server::Http { host, port } => format!("http://{host}:{port}"),
-            Server::Unix(path) => format!("unix:{}", path.display()),
-        })
-        .collect();
-    format!("{} ({})", upstream.name, servers.join(", "))
-}
-
-/// Who may pass: the ways in, then what must hold.
-pub(super) fn who(config: &Config, access: &Access) -> String {
-    let Access::Protected(protected) = access else { return "everybody, without identity".to_owned() };
-    let optional = if protected.optional { "anybody, known " } else { "" };
-    format!("{optional}by {}: {}", ways(config, protected), protected.allow)
-}
-
-/// The ways in: `session local or staff, or token api`.
-pub(super) fn ways(config: &Config, protected: &Protected) -> String {
-    let names = |ids: &[EntryId]| -> String {
-        let named: Vec<&str> = ids.iter().filter_map(|id| entry(config, *id)).map(|(name, _)| name).collect();
-        named.join(" or ")
-    };
-    let mut ways = Vec::new();
-    if !protected.sign_in.is_empty() {
-        ways.push(format!("session {}", names(&protected.sign_in)));
-    }
-    if !protected.tokens.is_empty() {
-        ways.push(format!("token {}", names(&protected.tokens)));
-    }
-    ways.join(", or ")
-}
-
-/// Name and source of an entry of `sign_in` or `tokens`.
-pub(super) fn entry(config: &Config, id: EntryId) -> Option<(&str, &str)> {
-    let way =
-        config.sign_in.iter().find(|way| way.id == id).map(|way| (way.name.as_str(), way.source.as_str()));
-    let token = || config.tokens.iter().find(|token| token.id == id);
-    way.or_else(|| token().map(|token| (token.name.as_str(), token.issuer.as_str())))
 }

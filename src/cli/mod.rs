@@ -5,7 +5,7 @@
 
 pub mod check;
 mod demo;
-pub mod explain;
+mod explain;
 mod keys;
 mod offline;
 mod password;
@@ -55,11 +55,13 @@ enum Command {
         Example:\n  vestibule check -c vestibule.yaml && systemctl reload vestibule")]
     Check(ConfigArgs),
     /// Say which route and rule a request falls on, what is decided, and why
-    #[command(after_help = "Without --subject or --token the request brings no credential.\n\n\
+    #[command(after_help = "Without --subject or --token the request brings no credential.\n\
+        With --live a running gateway says it of what it has in force, which is not the file where that was refused.\n\n\
         Examples:\n  \
         vestibule explain -c vestibule.yaml GET https://wiki.example.com/admin\n  \
         vestibule explain -c vestibule.yaml GET https://wiki.example.com/admin --subject alice --groups ops,dev\n  \
-        vestibule explain -c vestibule.yaml GET https://wiki.example.com/api --token - <token.txt")]
+        vestibule explain -c vestibule.yaml GET https://wiki.example.com/api --token - <token.txt\n  \
+        vestibule explain --live -c vestibule.yaml GET https://wiki.example.com/admin --subject alice")]
     Explain(ExplainArgs),
     /// Print the JSON Schema of the configuration, for editors
     #[command(after_help = "Example:\n  vestibule schema >vestibule.schema.json\n\n\
@@ -103,7 +105,10 @@ struct DemoArgs {
 #[derive(Debug, Args)]
 struct ExplainArgs {
     #[command(flatten)]
-    config: ConfigArgs,
+    admin: AdminArgs,
+    /// Ask the running gateway, through its admin address
+    #[arg(long, conflicts_with = "token")]
+    live: bool,
     /// The request's method
     #[arg(value_name = "METHOD")]
     method: Method,
@@ -122,6 +127,9 @@ struct ExplainArgs {
     /// The way or token entry that it comes from; by default one that the route takes
     #[arg(long, value_name = "SOURCE", requires = "subject")]
     source: Option<String>,
+    /// Another claim, `NAME=VALUE`; several times for several
+    #[arg(long = "claim", value_name = "CLAIM", value_parser = claim, requires = "subject")]
+    claims: Vec<(String, String)>,
     /// Suppose this bearer token; only `-`, which reads it from standard input: arguments are seen by everybody
     #[arg(long, value_name = "-", value_parser = ["-"])]
     token: Option<String>,
@@ -145,10 +153,19 @@ enum PasswordCommand {
     Hash,
 }
 
+/// `NAME=VALUE`, of a claim that has no option of its own.
+fn claim(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some(("subject" | "source" | "email" | "groups", _)) => Err("this claim has an option of its own"),
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write `NAME=VALUE`"),
+    }
+}
+
 /// Which admin address, and the token for it.
 #[derive(Debug, Args)]
 struct AdminArgs {
-    /// Take the admin address and its token from this configuration
+    /// The configuration, which also names the admin address and its token
     #[arg(short, long, value_name = "FILE", conflicts_with = "admin", required_unless_present = "admin")]
     config: Option<PathBuf>,
     /// The admin address, `127.0.0.1:9901` or `unix:/run/vestibule/admin.sock`
@@ -362,6 +379,10 @@ mod tests {
             "vestibule explain -c f GET",
             "vestibule explain -c f G@T https://x/",
             "vestibule explain -c f GET https://x/ --groups ops",
+            "vestibule explain GET https://x/",
+            "vestibule explain --live -c f GET https://x/ --token -",
+            "vestibule explain -c f GET https://x/ --subject alice --claim level",
+            "vestibule explain -c f GET https://x/ --subject alice --claim groups=ops",
             "vestibule explain -c f GET https://x/ --token eyJ",
             "vestibule explain -c f GET https://x/ --token - --subject alice",
             "vestibule demo --port 70000",
@@ -392,6 +413,8 @@ mod tests {
             "vestibule keys generate",
             "vestibule password hash",
             "vestibule explain -c f GET https://wiki.example.com/api --token -",
+            "vestibule explain --live -c f GET https://wiki.example.com/admin --subject alice --claim level=3",
+            "vestibule explain --live --admin unix:admin.sock GET https://wiki.example.com/admin",
             "vestibule sessions list -c vestibule.yaml --subject alice",
             "vestibule sessions list --admin unix:/run/vestibule/admin.sock --json",
             "vestibule sessions show --admin 127.0.0.1:9901 --token-file admin.token AQEBAQEBAQEBAQEBAQEBAQ",

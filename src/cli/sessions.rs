@@ -70,7 +70,7 @@ fn end(args: &EndArgs) -> Result<(), Failure> {
 }
 
 /// The admin address by the file or by the arguments.
-fn connect(args: &AdminArgs) -> Result<Client, Failure> {
+pub(super) fn connect(args: &AdminArgs) -> Result<Client, Failure> {
     if let Some(file) = &args.config {
         let (config, _) = config::load(file, &|name| std::env::var(name).ok()).map_err(Failure::refused)?;
         let admin = config.admin.ok_or_else(|| {
@@ -140,7 +140,7 @@ fn call(client: &Client, method: &str, target: &str) -> Result<Reply, Failure> {
 }
 
 /// The JSON of an answer with the wanted status; else what the problem document says.
-fn expect(reply: &Reply, status: u16) -> Result<Value, Failure> {
+pub(super) fn expect(reply: &Reply, status: u16) -> Result<Value, Failure> {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
     if reply.status == status {
         return Ok(body);

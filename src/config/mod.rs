@@ -8,6 +8,7 @@ mod node;
 mod position;
 mod problem;
 mod raw;
+mod raw_routes;
 mod resolve;
 mod scalar;
 mod schema;

@@ -5,6 +5,7 @@
 //! by then; therefore every field is an `Option`, and [`super::resolve`] says what is missing where it matters. Keys
 //! that must stand are listed as `required` for the schema.
 
+use super::raw_routes::{PathPrefix, Redirect, RouteHeaders};
 use super::scalar::{Entries, Plain, Size, Span, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -611,7 +612,7 @@ pub(super) struct Rule {
 /// A route.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["name", "path", "access", "upstream"]))]
+#[schemars(extend("required" = ["name", "path", "access"]))]
 pub(super) struct Route {
     /// Its name in logs and metrics.
     #[schemars(example = &"wiki")]
@@ -633,7 +634,13 @@ pub(super) struct Route {
     pub(super) forward_authorization: Option<bool>,
     /// What the route has to do with the visitor's session besides the sign-in.
     pub(super) session: Option<RouteSession>,
-    /// A name of `upstreams`.
+    /// What is changed in the headers that pass.
+    pub(super) headers: Option<RouteHeaders>,
+    /// The front of the path, where the application has it otherwise than visitors.
+    pub(super) prefix: Option<PathPrefix>,
+    /// Leads elsewhere, instead of `upstream`.
+    pub(super) redirect: Option<Redirect>,
+    /// A name of `upstreams`; must stand unless the route has a `redirect`.
     #[schemars(example = &"wiki")]
     pub(super) upstream: Option<String>,
 }

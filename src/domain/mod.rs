@@ -12,6 +12,8 @@ pub mod identity;
 pub mod merge_patch;
 pub mod origin;
 pub mod policy;
+pub mod prefix;
+pub mod redirect;
 pub mod return_to;
 pub mod route;
 pub mod secret;

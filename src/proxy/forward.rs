@@ -41,7 +41,14 @@ pub(crate) struct Forwarding<'a> {
 pub(crate) fn prepare(head: &mut RequestHeader, forwarding: &Forwarding<'_>) -> Result<(), Rejection> {
     // pingora's own setters keep the spelling of each name beside it; this works on the fields alone.
     let mut parts = Parts::from(read::take(head));
-    let prepared = dress(&mut parts.headers, forwarding);
+    let mut prepared = dress(&mut parts.headers, forwarding);
+    if let Some(changes) = &forwarding.route.changes {
+        match changes.target(&parts.uri) {
+            Ok(None) => {}
+            Ok(Some(sent)) => parts.uri = sent,
+            Err(reason) => prepared = Err(Rejection::BadRequest(reason)),
+        }
+    }
     *head = RequestHeader::from(parts);
     prepared
 }
@@ -53,6 +60,9 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
     strip_own_cookies(headers, snapshot, forwarding.outside)?;
     if matches!(admission.credential(), Some(Credential::Token(_))) && !route.forward_authorization {
         headers.remove(AUTHORIZATION);
+    }
+    if let Some(changes) = &route.changes {
+        changes.dress_request(headers);
     }
     let upstream = &snapshot.upstreams[route.upstream];
     headers.reserve(SET_EVERYWHERE + upstream.identity.len() + usize::from(forwarding.data.is_some()));

@@ -128,7 +128,12 @@ impl Gateway {
             (None, false) => Outcome::Public,
         });
         ctx.admission = Some(admission);
-        Ok(None)
+        let answer = snapshot.route[route].redirect.as_ref().map(|redirect| {
+            // What we answer ourselves is short.
+            ctx.link.iter().for_each(|link| link.untie());
+            Answer::redirect(redirect.status, &redirect.location(&target))
+        });
+        Ok(answer)
     }
 
     /// What is to be done before the head of an answer goes on; gives the session cookie that goes with it.
@@ -378,7 +383,8 @@ impl ProxyHttp for Gateway {
             Patches::Unread => Audience::Everybody,
             Patches::Taken(_) | Patches::Opening(_) | Patches::Dropped(_) => Audience::Strangers,
         };
-        respond::clean(head, &ctx.snapshot, ctx.outside(), audience)?;
+        let changes = respond::changes(exchange.req_header(), ctx);
+        respond::clean(head, &ctx.snapshot, ctx.outside(), audience, changes)?;
         match cookie {
             Some(cookie) => head.append_header(SET_COOKIE, cookie).map(|_| ()),
             None => Ok(()),

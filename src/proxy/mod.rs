@@ -1,5 +1,6 @@
 //! The walk of a request, from its canonical form to the upstream and back.
 
+pub mod changes;
 pub mod gateway;
 pub mod pace;
 pub mod pages;

@@ -8,13 +8,14 @@ use crate::domain::cookie;
 use crate::domain::decision::{Navigation, Rejection};
 use crate::domain::fold;
 use crate::domain::session::{Cause, Session};
-use crate::domain::target::Target;
+use crate::domain::target::{Host, Target};
 use crate::proxy::admit;
+use crate::proxy::changes::{Changes, Hosts};
 use crate::proxy::context::Context;
 use crate::proxy::http2;
 use crate::proxy::pages::{Language, Page};
 use crate::proxy::read;
-use crate::proxy::settings::External;
+use crate::proxy::settings::{External, UpstreamHost};
 use crate::proxy::snapshot::Snapshot;
 use bytes::Bytes;
 use http::header::{
@@ -57,7 +58,7 @@ impl Answer {
         answer
     }
 
-    /// Sends the browser to a path of this host.
+    /// Sends the browser elsewhere: a path of this host, or where the file says.
     pub(crate) fn redirect(status: StatusCode, location: &str) -> Self {
         let location = HeaderValue::from_str(location).unwrap_or(HeaderValue::from_static("/"));
         Self::new(status).with("Location", location)
@@ -307,6 +308,18 @@ pub(crate) enum Audience {
     Visitor,
 }
 
+/// What the route changes in the answer, and what that is told by.
+pub(crate) fn changes<'a>(request: &'a RequestHeader, ctx: &'a Context) -> Option<(&'a Changes, Hosts<'a>)> {
+    let route = &ctx.snapshot.route[ctx.route?];
+    let changes = route.changes.as_deref()?;
+    let visitor = read::host_of(request);
+    let sent = match &ctx.snapshot.upstreams.get(route.upstream)?.host {
+        UpstreamHost::Keep => visitor.clone(),
+        UpstreamHost::Send(name) => Host::parse(name.as_bytes()).ok()?,
+    };
+    Some((changes, Hosts { visitor, sent }))
+}
+
 /// Takes out of an upstream's answer what is not for visitors, and keeps it out of shared caches where it depends on who asks.
 ///
 /// The spelling of names is forgotten here as in requests ([`crate::proxy::read::forget_case`]); a phrase of the upstream's own
@@ -316,6 +329,7 @@ pub(crate) fn clean(
     snapshot: &Snapshot,
     outside: External,
     audience: Audience,
+    changes: Option<(&Changes, Hosts<'_>)>,
 ) -> pingora::Result<()> {
     let phrase = head.get_reason_phrase();
     let phrase = phrase.filter(|phrase| Some(*phrase) != head.status.canonical_reason()).map(str::to_owned);
@@ -325,6 +339,11 @@ pub(crate) fn clean(
         drop_hop_by_hop(&mut parts.headers);
     }
     strip(&mut parts.headers, snapshot, outside);
+    if let Some((changes, hosts)) = changes
+        && !parts.status.is_informational()
+    {
+        changes.dress_answer(&mut parts.headers, &hosts);
+    }
     match audience {
         Audience::Everybody => {}
         Audience::Strangers => {

@@ -1,8 +1,10 @@
 //! The settings that the walk of a request obeys.
 
 use crate::domain::access::Access;
+use crate::domain::redirect::Redirect;
 use crate::domain::route::HostPattern;
 use crate::domain::session::SpaceId;
+use crate::proxy::changes::Changes;
 use http::{HeaderName, Method};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -130,9 +132,16 @@ pub struct RouteSettings {
     pub forward_authorization: bool,
     /// What it has to do with the visitor's session.
     pub session: RouteSession,
-    /// Position in `upstreams`.
+    /// What it changes in the heads that pass; absent: nothing.
+    pub changes: Option<Box<Changes>>,
+    /// It answers with this, and asks no upstream.
+    pub redirect: Option<Redirect>,
+    /// Position in `upstreams`; [`NO_UPSTREAM`] where it redirects.
     pub upstream: usize,
 }
+
+/// The position of none.
+pub const NO_UPSTREAM: usize = usize::MAX;
 
 /// `session` of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

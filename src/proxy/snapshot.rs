@@ -14,9 +14,11 @@ use crate::auth::users::User;
 use crate::domain::access::{Access, EntryId};
 use crate::domain::fold::Guard;
 use crate::domain::origin::Origin;
+use crate::domain::redirect::Redirect;
 use crate::domain::route::RouteTable;
 use crate::domain::session::{ScopeId, Session, SpaceId};
 use crate::proxy::admit::scope_of;
+use crate::proxy::changes::Changes;
 pub use crate::proxy::forward::GUARDED;
 use crate::proxy::pages::Pages;
 use crate::proxy::settings::{CookieSettings, External, SessionRules};
@@ -84,7 +86,11 @@ pub struct Route {
     pub data: Option<SpaceId>,
     /// Requests count as use of the session.
     pub counts_activity: bool,
-    /// Number of its upstream.
+    /// What it changes in the heads that pass.
+    pub changes: Option<Box<Changes>>,
+    /// It answers with this, and asks no upstream.
+    pub redirect: Option<Redirect>,
+    /// Number of its upstream; of none where it redirects.
     pub upstream: usize,
     /// It names hosts: then the request's canonical host may stand in URLs, else that of `external_url`.
     pub names_hosts: bool,

@@ -5,6 +5,7 @@
 //! one message. What only the whole can tell (who needs keys, which route hides another) comes last.
 
 mod access;
+mod changes;
 mod cookie;
 mod edges;
 mod identity;
@@ -20,6 +21,7 @@ use super::raw::{self, File};
 use super::scalar::{Entries, Span};
 use super::{Config, StoreSettings};
 use crate::telemetry::{Format, LogSettings, LogsSettings, Sink};
+use changes::Reserved;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,7 +63,9 @@ impl<'a> Resolver<'a> {
         let sign_in = self.sign_in();
         let tokens = self.tokens();
         let policies = self.policies(&sign_in, &tokens);
-        let routes = self.routes(&policies, &sign_in, &tokens, &upstreams, external_url.as_ref());
+        let guarded_headers = self.guarded_headers(&headers, &upstreams);
+        let reserved = Reserved::new(&guarded_headers);
+        let routes = self.routes(&policies, &sign_in, &tokens, &upstreams, external_url.as_ref(), &reserved);
         self.upstream_ways_lead_somewhere(&sign_in, &routes, &upstreams);
         let sessions = self.sessions(&listeners, &sign_in, &routes);
         let with_sessions = routes.iter().any(|route| self.takes_sessions(route));
@@ -73,7 +77,6 @@ impl<'a> Resolver<'a> {
         if with_sessions {
             self.plain_http_stays_at_home(&listeners, external_url.as_ref());
         }
-        let guarded_headers = self.guarded_headers(&headers, &upstreams);
         let logs = self.logs();
         let pages = self.pages();
         let drain = self.raw.drain.as_ref().map_or(DRAIN, |drain| drain.length);

@@ -6,13 +6,14 @@ use super::super::scalar::Entries;
 use super::super::suggest;
 use super::Resolver;
 use super::access::{PUBLIC, Policies, Rights};
+use super::changes::Reserved;
 use crate::auth::{JwtSettings, SignInSettings};
 use crate::domain::access::Access;
 use crate::domain::identity::SOURCE;
 use crate::domain::policy::Rule;
 use crate::domain::route::{HostPattern, PathPattern, PatternError, RouteTable};
 use crate::domain::session::SpaceId;
-use crate::proxy::settings::{External, RouteSession, RouteSettings, UpstreamSettings};
+use crate::proxy::settings::{External, NO_UPSTREAM, RouteSession, RouteSettings, UpstreamSettings};
 use http::Method;
 use std::collections::BTreeSet;
 
@@ -30,6 +31,7 @@ impl Resolver<'_> {
         tokens: &[JwtSettings],
         upstreams: &[UpstreamSettings],
         external_url: Option<&(String, External)>,
+        reserved: &Reserved,
     ) -> Vec<RouteSettings> {
         let root = At::root().key("routes");
         let Some(raw) = &self.raw.routes else { return Vec::new() };
@@ -54,10 +56,16 @@ impl Resolver<'_> {
             }
             let rights =
                 route.access.as_ref().and_then(|access| self.access(access, &at, policies, sign_in, tokens));
+            self.one_destination(route, &at);
             let upstream = route.upstream.as_deref().and_then(|name| self.upstream(name, &at, upstreams));
             let hosts = self.hosts(route, &at);
             let path = route.path.as_deref().and_then(|text| self.path(text, &at.key("path")));
             let methods = self.methods(route, &at.key("methods"));
+            let changes = self.changes(route, &at, path.as_ref(), reserved);
+            let redirect = route
+                .redirect
+                .as_ref()
+                .and_then(|redirect| self.redirect(redirect, &at.key("redirect"), path.as_ref()));
             if let (Some(rights), Some(upstream)) = (&rights, upstream) {
                 self.people_are_told_apart(rights, &upstreams[upstream], &at);
             }
@@ -77,7 +85,7 @@ impl Resolver<'_> {
             }
             let (Some(name), Some(rights), Some(path)) = (route.name.clone(), rights, path) else { continue };
             // A broken upstream was said where it stands; the table can be looked at all the same.
-            let upstream = upstream.unwrap_or(usize::MAX);
+            let upstream = upstream.unwrap_or(NO_UPSTREAM);
             let forward_authorization = route.forward_authorization.unwrap_or(false);
             let session = self.route_session(route, &at.key("session"));
             let Rights { access, ways: sign_in, .. } = rights;
@@ -90,6 +98,8 @@ impl Resolver<'_> {
                 sign_in,
                 forward_authorization,
                 session,
+                changes,
+                redirect,
                 upstream,
             };
             routes.push((at, settings));
@@ -315,6 +325,7 @@ impl Resolver<'_> {
                 })
                 .collect(),
         );
+        self.redirects_lead_away(routes, &table);
         for (hidden, by) in table.unreachable() {
             let (at, route) = &routes[hidden];
             let (_, by) = &routes[by];
@@ -331,6 +342,7 @@ impl Resolver<'_> {
         let stricter = |inner: usize, outer: usize| {
             let (inner, outer) = (&routes[inner].1, &routes[outer].1);
             inner.upstream == outer.upstream
+                && inner.redirect.is_none()
                 && !has_said(inner)
                 && strictness(&inner.access) > strictness(&outer.access)
         };

@@ -1,0 +1,372 @@
+//! Which route a request would take, which rule decides, and how: for `explain`, and for whoever asks a running gateway.
+//!
+//! It reads the table that the gateway looks routes up in, and puts the request to the gateway's own [`decide`]; it asks nobody: no
+//! upstream, no store, no issuer.
+
+use crate::admin::{Claimed, Explanation};
+use crate::app::wording;
+use crate::auth::SignInKind;
+use crate::auth::upstream_way::UpstreamWay;
+use crate::config::Config;
+use crate::domain::access::{Access, EntryId, Protected};
+use crate::domain::decision::{Believed, Credential, Facts, Presented, Rejection, decide};
+use crate::domain::identity::{Claim, Identity, IdentityRef};
+use crate::domain::origin::Origin;
+use crate::domain::policy::Rule;
+use crate::domain::route::{Miss, RouteTable};
+use crate::domain::session::{Cause, Kind, Opening, ScopeId, Session, SessionId};
+use crate::domain::target::{Host, Target};
+use crate::domain::time::Timestamp;
+use crate::domain::token::TokenDigest;
+use crate::proxy::changes::HeaderChanges;
+use crate::proxy::settings::{Deadline, Encoding, RouteSettings};
+use http::Method;
+use std::sync::Arc;
+
+/// The gateway's own paths.
+const OWN_PATHS: &str = "/_vestibule";
+
+/// What becomes of a request without a credential that counts.
+const SIGN_IN: &str = "302 to sign-in for a page, 401 for a script";
+
+/// Who asks.
+#[derive(Clone, Debug, Default)]
+pub enum Who {
+    /// Nobody: no credential.
+    #[default]
+    Nobody,
+    /// Somebody with these claims, by whichever way of the route has this source.
+    Claims(Claimed),
+    /// Somebody whose token was believed by this entry of `tokens`.
+    Believed {
+        /// Its name in the file.
+        entry: String,
+        /// What the token says.
+        identity: Identity,
+    },
+}
+
+/// The explanation, a fact a line. A `url` that no request could have is explained too: it is refused, and why.
+pub fn explain(config: &Config, method: &Method, url: &str, who: &Who) -> Explanation {
+    let mut lines = Explanation::default();
+    walk(config, method, url, who, &mut lines);
+    lines
+}
+
+fn decision(lines: &mut Explanation, decision: impl std::fmt::Display, why: impl std::fmt::Display) {
+    lines.say("decision", decision);
+    lines.say("because", why);
+}
+
+fn walk(config: &Config, method: &Method, url: &str, who: &Who, lines: &mut Explanation) {
+    lines.say("request", format!("{method} {}", url.escape_default()));
+    let Some((authority, target)) = split(url) else {
+        let why = "this is no URL; write it whole, such as `https://wiki.example.com/x`";
+        return decision(lines, "refused", why);
+    };
+    let host = match Host::parse(authority.as_bytes()) {
+        Ok(host) => host,
+        Err(error) => return decision(lines, "400 bad request", error),
+    };
+    let target = match Target::parse(target.as_bytes()) {
+        Ok(target) => target,
+        Err(error) => return decision(lines, "400 bad request", error),
+    };
+    if !target.is_as_sent() {
+        lines.say("read as", target.path());
+    }
+    let table = table(config);
+    if is_own(target.path()) && table.knows_host(host.name()) {
+        return decision(lines, "answered here", "this is one of the gateway's own pages");
+    }
+    let route = match table.find(host.name(), &target, method) {
+        Ok(index) => &config.routes[index],
+        Err(Miss::NoRoute) if !table.knows_host(host.name()) => {
+            return decision(lines, "404 not found", format!("no route has the host `{}`", host.name()));
+        }
+        Err(Miss::NoRoute) => {
+            return decision(lines, "404 not found", "no route of this host has this path");
+        }
+        Err(Miss::Method(methods)) => {
+            let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            let why = format!("the routes of this host and path take {} alone", methods.join(", "));
+            return decision(lines, "405 method not allowed", why);
+        }
+    };
+    lines.say("route", format!("{} ({})", route.name, route.path));
+    lines.say("access", wording::who(config, &route.access));
+    let Some(admitted) = weigh(config, method, route, who, lines) else { return };
+    let decided = match &route.redirect {
+        Some(redirect) => format!("{} to {}", redirect.status.as_u16(), redirect.location(&target)),
+        None => "passes".to_owned(),
+    };
+    decision(lines, decided, admitted.why);
+    say_rule(route, &admitted, lines);
+    if route.redirect.is_none() {
+        say_forwarding(config, &target, route, &admitted, lines);
+    }
+    say_cross_origin(method, route, &admitted, lines);
+    say_session(config, method, &target, route, lines);
+}
+
+/// A request that passes.
+struct Admitted {
+    why: &'static str,
+    /// Whom the upstream is told of.
+    credential: Option<Credential>,
+}
+
+/// What the gateway decides; a refusal is said here.
+fn weigh(
+    config: &Config,
+    method: &Method,
+    route: &RouteSettings,
+    who: &Who,
+    lines: &mut Explanation,
+) -> Option<Admitted> {
+    let (presented, told) = match &route.access {
+        Access::Public => (Presented::Nothing(Cause::Absent), String::new()),
+        Access::Protected(protected) => present(config, protected, who),
+    };
+    // Other sites are a matter of browsers, and told beside the decision.
+    let facts = Facts { method, upgrade: false, foreign: false, preflight: false };
+    let refused = match decide(&route.access, facts, presented) {
+        Ok(admission) => {
+            let credential = admission.credential().cloned();
+            let why = match (&route.access, &credential) {
+                (Access::Public, _) => "the route is public",
+                (_, None) => "no credential is needed here (`optional: true`)",
+                (_, Some(_)) => "the rule holds",
+            };
+            return Some(Admitted { why, credential });
+        }
+        Err(refused) => refused,
+    };
+    let Access::Protected(protected) = &route.access else { return None };
+    match refused.rejection {
+        Rejection::Unauthenticated(_) if !protected.sign_in.is_empty() => decision(lines, SIGN_IN, told),
+        Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => decision(lines, "401 unauthorized", told),
+        Rejection::Forbidden => decision(lines, "403 forbidden", "the rule does not hold"),
+        other => decision(lines, "refused", other),
+    }
+    if let Some(credential) = &refused.credential {
+        say_parts(&protected.allow, credential.identity(), 0, lines);
+    }
+    None
+}
+
+fn say_rule(route: &RouteSettings, admitted: &Admitted, lines: &mut Explanation) {
+    if let (Access::Protected(protected), Some(credential)) = (&route.access, &admitted.credential) {
+        say_parts(&protected.allow, credential.identity(), 0, lines);
+    }
+}
+
+/// What the application gets.
+fn say_forwarding(
+    config: &Config,
+    target: &Target<'_>,
+    route: &RouteSettings,
+    admitted: &Admitted,
+    lines: &mut Explanation,
+) {
+    lines.say("upstream", wording::upstream(config, route));
+    if let Some(prefix) = route.changes.as_ref().and_then(|changes| changes.prefix.as_ref()) {
+        match prefix.forward(target) {
+            Ok(sent) => lines.say("sent as", sent),
+            Err(error) => lines.say("note", format!("400 all the same: {error} once it is rewritten")),
+        }
+    }
+    match (&route.access, &admitted.credential) {
+        (Access::Public, _) => lines.say("headers", "none: a public route passes no identity"),
+        (_, None) => lines.say("headers", "none: nobody is known"),
+        (_, Some(credential)) => {
+            let by_cookie = credential.session().is_some();
+            say_headers(config, route, credential.identity(), by_cookie, lines);
+        }
+    }
+    if let Some(changes) = &route.changes {
+        say_changes("request", &changes.request, lines);
+        say_changes("answer", &changes.response, lines);
+        if changes.security {
+            lines.say("change", "answer with security headers, where the application says nothing itself");
+        }
+    }
+}
+
+fn say_changes(message: &str, changes: &HeaderChanges, lines: &mut Explanation) {
+    for name in &changes.remove {
+        lines.say("change", format!("{message} without {name}"));
+    }
+    for (word, fields) in [("with", &changes.set), ("with one more", &changes.add)] {
+        for (name, value) in fields {
+            lines.say("change", format!("{message} {word} {name}: {}", value.to_str().unwrap_or_default()));
+        }
+    }
+}
+
+fn say_cross_origin(method: &Method, route: &RouteSettings, admitted: &Admitted, lines: &mut Explanation) {
+    let Access::Protected(protected) = &route.access else { return };
+    if admitted.credential.as_ref().and_then(Credential::session).is_some() && !method.is_safe() {
+        let listed: Vec<String> = protected.cross_origin.iter().map(Origin::to_string).collect();
+        let besides = if listed.is_empty() { String::new() } else { format!(" or of {}", listed.join(", ")) };
+        lines.say("note", format!("with a cookie, 403 unless a page of this host{besides} sent it"));
+    }
+}
+
+/// What the exchange has to do with the visitor's session besides the decision.
+fn say_session(
+    config: &Config,
+    method: &Method,
+    target: &Target<'_>,
+    route: &RouteSettings,
+    lines: &mut Explanation,
+) {
+    if route.session.data.is_some() {
+        lines.say("session", "the application gets and changes what it keeps for the visitor");
+    }
+    if !route.session.counts_activity {
+        lines.say("session", "the request does not count as a use");
+    }
+    let upstream = config.upstreams.get(route.upstream);
+    for way in config.sign_in.iter().filter(|_| !method.is_safe()) {
+        let SignInKind::Upstream(asked) = &way.kind else { continue };
+        if let Some(upstream) = upstream.filter(|upstream| upstream.name == asked.upstream)
+            && UpstreamWay::new(way.clone(), asked.clone(), route.upstream, upstream.case_insensitive)
+                .takes(target)
+        {
+            lines.say("session", format!("the answer may sign the visitor in or out, by {}", way.name));
+        }
+    }
+}
+
+/// What the request brings to the decision, and what to say where that is not enough.
+fn present(config: &Config, protected: &Protected, who: &Who) -> (Presented, String) {
+    let nothing = |told: String| (Presented::Nothing(Cause::Absent), told);
+    let takes = || nothing(format!("it takes {}", wording::ways(config, protected)));
+    match who {
+        Who::Nobody => takes(),
+        Who::Believed { entry: name, identity } => {
+            let listed =
+                |id: &&EntryId| wording::entry(config, **id).is_some_and(|(listed, _)| listed == name);
+            match protected.tokens.iter().find(listed) {
+                Some(id) => (Presented::Credential(token(*id, identity.clone())), String::new()),
+                // Where no tokens are taken, the Authorization header is the application's business.
+                None if protected.tokens.is_empty() => takes(),
+                None => {
+                    let told = format!("the route does not list `{name}`, which believed the token");
+                    (Presented::BadBearer("other_entry"), told)
+                }
+            }
+        }
+        Who::Claims(claimed) => {
+            let wanted = claimed.source.as_deref();
+            let ids = protected.sign_in.iter().map(|id| (*id, true));
+            let mut ids = ids.chain(protected.tokens.iter().map(|id| (*id, false)));
+            let found = ids.find_map(|(id, by_cookie)| {
+                let (name, source) = wording::entry(config, id)?;
+                (wanted.is_none() || wanted == Some(source)).then_some((id, by_cookie, name, source))
+            });
+            let Some((id, by_cookie, name, source)) = found else {
+                return nothing(format!("no way of this route has the source `{}`", wanted.unwrap_or("")));
+            };
+            match Identity::new(&claimed.subject, source, &claimed.claims) {
+                Err(error) => (Presented::BadBearer("identity"), error.to_string()),
+                Ok(identity) if by_cookie => {
+                    (Presented::Credential(session(config, id, name, &identity)), String::new())
+                }
+                Ok(identity) => (Presented::Credential(token(id, identity)), String::new()),
+            }
+        }
+    }
+}
+
+/// A believed token, as it counts for the decision: when it ends plays no part there.
+fn token(entry: EntryId, identity: Identity) -> Credential {
+    let at = Timestamp::from_secs(0);
+    Credential::Token(Arc::new(Believed { identity, expires_at: at, entry, verified_at: at }))
+}
+
+/// A live session that no table knows, as it counts for the decision.
+fn session(config: &Config, entry: EntryId, sign_in: &str, identity: &Identity) -> Credential {
+    Credential::Session(Session::open(Opening {
+        digest: TokenDigest::of(&[0; 32]),
+        id: SessionId::FIRST,
+        kind: Kind::SignedIn,
+        identity: Some(identity),
+        entry,
+        scope: ScopeId(0),
+        stamp: 0,
+        sign_in,
+        client_address: "",
+        user_agent: "",
+        now: Timestamp::from_secs(0),
+        lifetimes: config.sessions.clocks.signed_in,
+    }))
+}
+
+/// Each part of a rule with its outcome, indented by depth.
+fn say_parts(rule: &Rule, identity: IdentityRef<'_>, depth: usize, lines: &mut Explanation) {
+    let outcome = if rule.holds(identity) { "holds" } else { "fails" };
+    let (text, parts): (String, &[Rule]) = match rule {
+        Rule::All(parts) => ("all of".to_owned(), parts),
+        Rule::Any(parts) => ("any of".to_owned(), parts),
+        Rule::Not(part) => ("not".to_owned(), std::slice::from_ref(part)),
+        other => (other.to_string(), &[]),
+    };
+    lines.say("rule", format!("{}{outcome}  {text}", "  ".repeat(depth)));
+    for part in parts {
+        say_parts(part, identity, depth + 1, lines);
+    }
+}
+
+fn say_headers(
+    config: &Config,
+    route: &RouteSettings,
+    identity: IdentityRef<'_>,
+    by_cookie: bool,
+    lines: &mut Explanation,
+) {
+    let headers = config.upstreams.get(route.upstream).map_or(&[][..], |upstream| &upstream.identity);
+    for header in headers {
+        if let Some(deadline) = header.deadline {
+            let until = match deadline {
+                Deadline::IdleUntil => "when the session ends if it is not used",
+                Deadline::EndsAt => "when the session ends at the latest",
+            };
+            if by_cookie {
+                lines.say("header", format!("{}: ({until})", header.name));
+            }
+            continue;
+        }
+        let Some(claim) = identity.claim(&header.claim) else { continue };
+        let encoded = Claim::header_form(claim);
+        let value = match header.encoding {
+            Encoding::Percent => encoded.to_owned(),
+            Encoding::Utf8 => crate::domain::identity::decode(encoded),
+        };
+        lines.say("header", format!("{}: {value}", header.name));
+    }
+}
+
+/// The routes as the gateway looks them up.
+fn table(config: &Config) -> RouteTable {
+    let folds = |route: &RouteSettings| {
+        config.upstreams.get(route.upstream).is_some_and(|upstream| upstream.case_insensitive)
+    };
+    let entry = |route: &RouteSettings| {
+        (route.hosts.clone(), route.path.clone(), folds(route), route.methods.clone())
+    };
+    RouteTable::new(config.routes.iter().map(entry).collect())
+}
+
+fn is_own(path: &str) -> bool {
+    path.strip_prefix(OWN_PATHS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Authority and target of an absolute URL; `/` where it has no path.
+fn split(url: &str) -> Option<(&str, &str)> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    Some((authority, if target.is_empty() { "/" } else { target }))
+}

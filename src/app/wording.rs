@@ -1,0 +1,54 @@
+//! Routes and access in words for operators: `check` and `explain` say the same of the same.
+
+use crate::config::Config;
+use crate::domain::access::{Access, EntryId, Protected};
+use crate::proxy::settings::{RouteSettings, Server};
+
+/// The upstream of a route with its servers, or where it leads instead.
+pub(crate) fn upstream(config: &Config, route: &RouteSettings) -> String {
+    if let Some(redirect) = &route.redirect {
+        let kept = if redirect.keep_path.is_some() { "…" } else { "" };
+        return format!("{} to {}{}{kept}", redirect.status.as_u16(), redirect.origin, redirect.path);
+    }
+    let Some(upstream) = config.upstreams.get(route.upstream) else { return String::new() };
+    let servers: Vec<String> = upstream
+        .servers
+        .iter()
+        .map(|server| match server {
+            Server::Http { host, port } => format!("http://{host}:{port}"),
+            Server::Unix(path) => format!("unix:{}", path.display()),
+        })
+        .collect();
+    format!("{} ({})", upstream.name, servers.join(", "))
+}
+
+/// Who may pass: the ways in, then what must hold.
+pub(crate) fn who(config: &Config, access: &Access) -> String {
+    let Access::Protected(protected) = access else { return "everybody, without identity".to_owned() };
+    let optional = if protected.optional { "anybody, known " } else { "" };
+    format!("{optional}by {}: {}", ways(config, protected), protected.allow)
+}
+
+/// The ways in: `session local or staff, or token api`.
+pub(crate) fn ways(config: &Config, protected: &Protected) -> String {
+    let names = |ids: &[EntryId]| -> String {
+        let named: Vec<&str> = ids.iter().filter_map(|id| entry(config, *id)).map(|(name, _)| name).collect();
+        named.join(" or ")
+    };
+    let mut ways = Vec::new();
+    if !protected.sign_in.is_empty() {
+        ways.push(format!("session {}", names(&protected.sign_in)));
+    }
+    if !protected.tokens.is_empty() {
+        ways.push(format!("token {}", names(&protected.tokens)));
+    }
+    ways.join(", or ")
+}
+
+/// Name and source of an entry of `sign_in` or `tokens`.
+pub(crate) fn entry(config: &Config, id: EntryId) -> Option<(&str, &str)> {
+    let way =
+        config.sign_in.iter().find(|way| way.id == id).map(|way| (way.name.as_str(), way.source.as_str()));
+    let token = || config.tokens.iter().find(|token| token.id == id);
+    way.or_else(|| token().map(|token| (token.name.as_str(), token.issuer.as_str())))
+}

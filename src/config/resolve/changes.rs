@@ -1,0 +1,370 @@
+//! `headers`, `prefix` and `redirect` of a route: what becomes of the messages that pass, or where they are sent.
+
+use super::super::problem::At;
+use super::super::raw;
+use super::super::raw_routes::{PathPrefix, Redirect as RawRedirect, RequestHeaders, ResponseHeaders};
+use super::super::scalar::{Entries, Plain};
+use super::Resolver;
+use crate::domain::fold::{Guard, fold};
+use crate::domain::prefix::Prefix;
+use crate::domain::redirect::Redirect;
+use crate::domain::route::{HostPattern, PathPattern, RouteTable};
+use crate::domain::target::{Host, Target};
+use crate::proxy::changes::{Changes, HeaderChanges};
+use crate::proxy::settings::RouteSettings;
+use crate::proxy::snapshot::GUARDED;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+/// Longest value; servers take some 8 KiB a header.
+const VALUE_BYTES_MAX: usize = 4 * 1024;
+
+/// Fields that delimit a message, belong to a connection or to an upgrade (RFC 9110 §7.6.1, RFC 9112 §6, RFC 6455 §11.3).
+const FRAMING: [&str; 17] = [
+    "connection",
+    "content-length",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Which way a message goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Response,
+}
+
+/// What is done to a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Remove,
+    Write,
+}
+
+/// Names that no route may change, in every spelling that some application folds onto them.
+pub(super) struct Reserved {
+    ours: Guard,
+    framing: Guard,
+}
+
+impl Reserved {
+    /// `identity` holds the identity headers of all upstreams and those of `identity.remove`.
+    pub(super) fn new(identity: &[HeaderName]) -> Self {
+        let fixed = |names: &'static [&'static str]| names.iter().copied().map(HeaderName::from_static);
+        let ours: Vec<HeaderName> = fixed(&GUARDED).chain(identity.iter().cloned()).collect();
+        let framing: Vec<HeaderName> = fixed(&FRAMING).collect();
+        Self { ours: Guard::new(&ours), framing: Guard::new(&framing) }
+    }
+}
+
+impl Resolver<'_> {
+    /// What a route to an application changes; nothing where nothing is written.
+    pub(super) fn changes(
+        &mut self,
+        route: &raw::Route,
+        at: &At,
+        path: Option<&PathPattern>,
+        reserved: &Reserved,
+    ) -> Option<Box<Changes>> {
+        let at_headers = at.key("headers");
+        let headers = route.headers.as_ref();
+        let request = headers.and_then(|headers| headers.request.as_ref());
+        let response = headers.and_then(|headers| headers.response.as_ref());
+        let changes = Changes {
+            request: request
+                .map(|request| self.request_headers(request, &at_headers.key("request"), reserved))
+                .unwrap_or_default(),
+            response: response
+                .map(|response| self.response_headers(response, &at_headers.key("response"), reserved))
+                .unwrap_or_default(),
+            security: response.and_then(|response| response.security).unwrap_or(false),
+            prefix: route.prefix.as_ref().and_then(|prefix| self.prefix(prefix, &at.key("prefix"), path)),
+        };
+        (!changes.is_empty()).then(|| Box::new(changes))
+    }
+
+    fn request_headers(&mut self, raw: &RequestHeaders, at: &At, reserved: &Reserved) -> HeaderChanges {
+        let written = (raw.remove.as_deref(), raw.set.as_ref(), raw.add.as_ref());
+        self.header_changes(written, Direction::Request, at, reserved)
+    }
+
+    fn response_headers(&mut self, raw: &ResponseHeaders, at: &At, reserved: &Reserved) -> HeaderChanges {
+        let written = (raw.remove.as_deref(), raw.set.as_ref(), raw.add.as_ref());
+        self.header_changes(written, Direction::Response, at, reserved)
+    }
+
+    fn header_changes(
+        &mut self,
+        (remove, set, add): (Option<&[Option<String>]>, Option<&Entries<Plain>>, Option<&Entries<Plain>>),
+        direction: Direction,
+        at: &At,
+        reserved: &Reserved,
+    ) -> HeaderChanges {
+        let mut changes = HeaderChanges::default();
+        let mut seen: Vec<HeaderName> = Vec::new();
+        for (index, text) in remove.into_iter().flatten().enumerate() {
+            let at = at.key("remove").item(index);
+            let Some(text) = text else { continue };
+            if let Some(name) = self.changed_name(text, (direction, Change::Remove), &at, reserved, &mut seen)
+            {
+                changes.remove.push(name);
+            }
+        }
+        for (key, entries, into) in [("set", set, &mut changes.set), ("add", add, &mut changes.add)] {
+            for (text, value) in entries.into_iter().flat_map(Entries::sound) {
+                let at = at.key(key).key(text);
+                let name = self.changed_name(text, (direction, Change::Write), &at, reserved, &mut seen);
+                let value = self.header_value(&value.0, &at);
+                if let (Some(name), Some(value)) = (name, value) {
+                    into.push((name, value));
+                }
+            }
+        }
+        changes
+    }
+
+    /// A name that the file may change.
+    fn changed_name(
+        &mut self,
+        text: &str,
+        (direction, change): (Direction, Change),
+        at: &At,
+        reserved: &Reserved,
+        seen: &mut Vec<HeaderName>,
+    ) -> Option<HeaderName> {
+        let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
+            self.notes.problem(at, text, "is not a header's name", "write letters, digits and `-`");
+            return None;
+        };
+        if seen.contains(&name) {
+            self.notes.problem(at, text, "stands twice", "keep one of them");
+            return None;
+        }
+        seen.push(name.clone());
+        let folded = fold(text);
+        let is_ours =
+            folded.starts_with("xsession") || folded.starts_with("vestibule") || reserved.ours.covers(&name);
+        let (wrong, remedy) = if folded.is_empty() {
+            ("has no letter or digit", "write a name such as `X-Stage`")
+        } else if reserved.framing.covers(&name) {
+            ("delimits the message or belongs to its connection", "leave it out")
+        } else if folded == "host" {
+            ("is what upstreams are told by `upstreams.NAME.host`", "write it there")
+        } else if is_ours && (direction, change) == (Direction::Request, Change::Remove) {
+            ("is removed from every request already, in every spelling", "leave it out")
+        } else if is_ours && change == Change::Write {
+            ("is a header that only the gateway may set", "leave it out, or write another name")
+        } else if change == Change::Remove {
+            return Some(name);
+        } else if matches!(folded.as_str(), "cookie" | "setcookie" | "cookie2" | "setcookie2") {
+            ("would come between a visitor and the session", "leave cookies to the application")
+        } else if folded == "authorization" && direction == Direction::Request {
+            ("would put a secret into the file", "let the application trust the identity headers")
+        } else {
+            return Some(name);
+        };
+        self.notes.problem(at, text, wrong, remedy);
+        None
+    }
+
+    /// A field value of RFC 9110 §5.5, in ASCII.
+    fn header_value(&mut self, text: &str, at: &At) -> Option<HeaderValue> {
+        let (wrong, remedy) = if text.is_empty() {
+            ("is empty", "write a value, or the name under `remove`")
+        } else if text.len() > VALUE_BYTES_MAX {
+            ("is longer than 4 KiB", "write a shorter one: servers refuse long headers")
+        } else if text.trim_matches([' ', '\t']) != text {
+            ("begins or ends with a space", "remove it: it would be lost on the way")
+        } else if text.bytes().any(|byte| byte != b'\t' && !(b' '..=b'~').contains(&byte)) {
+            (
+                "holds a line break, a control character or a letter beyond ASCII",
+                "write visible ASCII on one line",
+            )
+        } else {
+            return HeaderValue::from_str(text).ok();
+        };
+        self.notes.problem(at, text, wrong, remedy);
+        None
+    }
+
+    fn prefix(&mut self, raw: &PathPrefix, at: &At, path: Option<&PathPattern>) -> Option<Prefix> {
+        let strip = self.prefix_path(raw.strip.as_deref(), &at.key("strip"))?;
+        let add = self.prefix_path(raw.add.as_deref(), &at.key("add"))?;
+        let path = path?.path();
+        let is_above = strip == "/"
+            || path == strip
+            || path.strip_prefix(&strip).is_some_and(|rest| rest.starts_with('/'));
+        if !is_above {
+            let wrong = format!("is not where the route's paths begin (`{path}`)");
+            self.notes.problem(&at.key("strip"), &strip, wrong, "write the route's path, or one above it");
+            return None;
+        }
+        if strip == add {
+            let remedy = "write what visitors see under `strip`, what the application has under `add`, or leave `prefix` out";
+            self.notes.problem(at, "prefix", "changes nothing", remedy);
+            return None;
+        }
+        Some(Prefix::new(&strip, &add))
+    }
+
+    fn prefix_path(&mut self, text: Option<&str>, at: &At) -> Option<String> {
+        let Some(text) = text else { return Some("/".to_owned()) };
+        match self.path(text, at)? {
+            PathPattern::Prefix(path) => Some(path),
+            PathPattern::Exact(path) => {
+                let remedy = format!("write `{path}`");
+                self.notes.problem(at, text, "is one exact path, not the front of several", remedy);
+                None
+            }
+        }
+    }
+
+    /// A route has an application or leads elsewhere; what is for an application makes no sense without one.
+    pub(super) fn one_destination(&mut self, route: &raw::Route, at: &At) {
+        if route.redirect.is_none() {
+            if route.upstream.is_none() {
+                let remedy = "write `upstream: wiki`, or `redirect: { to: https://new.example.com/ }`";
+                self.notes.missing(at, "upstream", "is missing", remedy);
+            }
+            return;
+        }
+        let needless = [
+            ("upstream", route.upstream.is_some()),
+            ("headers", route.headers.is_some()),
+            ("prefix", route.prefix.is_some()),
+            ("session", route.session.as_ref().is_some_and(|session| session.data.is_some())),
+            ("forward_authorization", route.forward_authorization == Some(true)),
+        ];
+        for (key, _) in needless.into_iter().filter(|(_, stands)| *stands) {
+            let wrong = "is for an application, and the route has a `redirect`, which asks none";
+            self.notes.problem(&at.key(key), key, wrong, "leave out one of the two");
+        }
+    }
+
+    /// A redirect to a page that the same route answers sends browsers in a circle.
+    pub(super) fn redirects_lead_away(&mut self, routes: &[(At, RouteSettings)], table: &RouteTable) {
+        for (index, (at, route)) in routes.iter().enumerate() {
+            let Some(redirect) = &route.redirect else { continue };
+            let named =
+                redirect.origin.split_once("://").and_then(|(_, host)| Host::parse(host.as_bytes()).ok());
+            // Of several hosts that a pattern stands for, one that no other route names.
+            let of_pattern = |pattern: &HostPattern| match pattern {
+                HostPattern::Exact(name) => name.clone(),
+                HostPattern::Suffix(name) => format!("any.{name}"),
+            };
+            let hosts: Vec<String> = match named {
+                Some(host) => vec![host.name().to_owned()],
+                None if route.hosts.is_empty() => vec!["any.invalid".to_owned()],
+                None => route.hosts.iter().map(of_pattern).collect(),
+            };
+            let Ok(target) = Target::parse(redirect.path.as_bytes()) else { continue };
+            if hosts.iter().any(|host| table.find(host, &target, &Method::GET) == Ok(index)) {
+                let to = format!("{}{}", redirect.origin, redirect.path);
+                let wrong = "is a page of the same route, which would send browsers in a circle";
+                self.notes.problem(
+                    &at.key("redirect").key("to"),
+                    &to,
+                    wrong,
+                    "write a page of another route",
+                );
+            }
+        }
+    }
+
+    /// Where a route leads; `None` where that is broken.
+    pub(super) fn redirect(
+        &mut self,
+        raw: &RawRedirect,
+        at: &At,
+        path: Option<&PathPattern>,
+    ) -> Option<Redirect> {
+        let text = raw.to.as_deref()?;
+        let keep_path = raw.keep_path.unwrap_or(false);
+        let keep_query = raw.keep_query.unwrap_or(false);
+        let (origin, rest) = self.redirect_origin(text, &at.key("to"))?;
+        let target = match Target::parse(if rest.is_empty() { b"/" } else { rest.as_bytes() }) {
+            Ok(target) => target,
+            Err(error) => {
+                let wrong = format!("does not lead to a path ({error})");
+                let remedy = "write it like `https://new.example.com/wiki`, percent-encoded where needed";
+                self.notes.problem(&at.key("to"), text, wrong, remedy);
+                return None;
+            }
+        };
+        if !target.is_as_sent() {
+            let remedy = format!("write `{origin}{target}`");
+            self.notes.problem(&at.key("to"), text, "is not in its normal form", remedy);
+        }
+        if keep_query && target.query().is_some() {
+            let remedy = "leave out one of them";
+            self.notes.problem(&at.key("to"), text, "has a query, and `keep_query` brings another", remedy);
+        }
+        if keep_path && matches!(path, Some(PathPattern::Exact(_))) {
+            let wrong = "keeps what follows the route's path, which is one exact path";
+            self.notes.problem(&at.key("keep_path"), "keep_path", wrong, "leave it out");
+        }
+        Some(Redirect {
+            origin,
+            path: target.path().to_owned(),
+            query: target.query().map(str::to_owned),
+            status: raw
+                .status
+                .and_then(|status| StatusCode::from_u16(status).ok())
+                .unwrap_or(StatusCode::FOUND),
+            keep_path: keep_path.then(|| path.map(|path| path.path().to_owned())).flatten(),
+            keep_query,
+        })
+    }
+
+    /// `https://host[:port]`, or nothing for the host that was asked for; and what follows.
+    fn redirect_origin<'a>(&mut self, text: &'a str, at: &At) -> Option<(String, &'a str)> {
+        if text.starts_with('/') {
+            return Some((String::new(), text));
+        }
+        let found =
+            ["https://", "http://"].into_iter().find_map(|scheme| Some((scheme, text.strip_prefix(scheme)?)));
+        let Some((scheme, rest)) = found else {
+            let remedy = "write it like `https://new.example.com/wiki`, or `/wiki` for the same host";
+            self.notes.problem(at, text, "is neither an address nor a path", remedy);
+            return None;
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        let Ok(host) = Host::parse(authority.as_bytes()) else {
+            let remedy = "write a host, with its port if need be, and no user name";
+            self.notes.problem(at, text, "has no host that browsers could go to", remedy);
+            return None;
+        };
+        if rest.starts_with('?') {
+            self.notes.problem(at, text, "has no path before its query", "write `/` before the `?`");
+            return None;
+        }
+        let port = host.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Some((format!("{scheme}{}{port}", host.name()), rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_framing_header_is_a_name_and_stands_once() {
+        let mut names: Vec<HeaderName> = FRAMING.iter().map(|name| HeaderName::from_static(name)).collect();
+        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
+        assert_eq!(names.len(), FRAMING.len());
+    }
+}
