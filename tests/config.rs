@@ -197,7 +197,7 @@ fn the_shipped_file_says_the_defaults_that_are_in_force() {
             upstream.timeouts,
             upstream.host,
             upstream.identity,
-            (route.forward_authorization, route.session),
+            (route.forward_authorization, route.session, &route.changes, &route.redirect),
         )
     };
     assert_eq!(shown(&full), shown(&least));
@@ -356,6 +356,61 @@ routes:
   - { name: poll, host: forum.example.com, path: /poll, access: { sign_in: [forum], allow: { groups: member } }, session: { activity: ignore }, upstream: forum }
   - { name: forum, host: forum.example.com, path: /, access: { sign_in: [forum], optional: true }, session: { data: true }, upstream: forum }
 ";
+
+/// Everything that only some files have.
+const MORE: &str = "\
+admin: { address: 127.0.0.1:9901, token: { file: admin.token } }
+probes: { address: 127.0.0.1:9902 }
+sessions: { remember_me: {}, anonymous: { capacity: 7 }, idle_timeout: 10m, store: { sqlite: sessions.db }, cookie: { same_site: strict } }
+logs: { access: { format: json }, events: { to: off } }
+drain: 5s
+";
+
+/// Every setting, without the order of what has none: the schema's defaults are sorted.
+fn meaning(mut config: Config) -> String {
+    config.guarded_headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    for upstream in &mut config.upstreams {
+        upstream.identity.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    }
+    format!("{config:#?}")
+}
+
+#[test]
+fn what_is_printed_is_a_sound_file_of_the_same_meaning() {
+    let folder = Folder::new();
+    let public = shipped("minimal.yaml").replace("{ sign_in: [local] }", "public");
+    for text in [
+        shipped("vestibule.yaml"),
+        shipped("minimal.yaml"),
+        TABLE.to_owned(),
+        format!("{TABLE}{MORE}"),
+        public,
+        shipped("minimal.yaml").replace("path: /,", "path: '/${HOST}',"),
+    ] {
+        let (config, _) = folder.load(&text).unwrap_or_else(|problems| panic!("{problems}"));
+        let path = folder.0.join("vestibule.yaml");
+        let printed = config::filled_in(&path, &env).expect("it loads");
+        let (same, _) = folder.load(&printed).unwrap_or_else(|problems| panic!("{problems}\n{printed}"));
+        assert_eq!(meaning(same), meaning(config), "{printed}");
+        let again = config::filled_in(&path, &env).expect("what was printed loads");
+        assert_eq!(again, printed, "printing it again changes nothing");
+        for secret in [KEY, "an-admin-token", "0123456789abcdef", "$argon2id"] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
+        assert_eq!(printed.contains("${HOST}"), text.contains("'/${HOST}'"), "{printed}");
+    }
+}
+
+#[test]
+fn what_is_printed_shows_every_default() {
+    let folder = Folder::new();
+    folder.write("vestibule.yaml", &shipped("minimal.yaml"));
+    let printed = config::filled_in(&folder.0.join("vestibule.yaml"), &env).expect("it loads");
+    insta::assert_snapshot!(printed);
+    folder.write("vestibule.yaml", &format!("{}frob: 1\n", shipped("minimal.yaml")));
+    let refused = config::filled_in(&folder.0.join("vestibule.yaml"), &env);
+    assert!(refused.is_err_and(|problems| problems.to_string().contains("`frob`")));
+}
 
 #[test]
 fn the_access_table_is_read_at_a_glance() {

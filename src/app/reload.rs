@@ -168,12 +168,6 @@ impl Reloader {
         let before = self.parts.snapshot.load_full();
         let generation = state.generation + 1;
         let config = Arc::new(loaded.config.clone());
-        // Requests still address listeners by the numbers that the process was started with.
-        if config.listeners.len() < before.outside.len() {
-            return Err(
-                "listeners: a listener is gone; that needs a restart, until then keep its entry\n".into()
-            );
-        }
         self.parts.logs.reopen(&config.logs).map_err(|error| format!("{error}\n"))?;
         let kept = build::kept_ways(&before, &loaded);
         for warning in &loaded.warnings {
@@ -207,6 +201,14 @@ impl Reloader {
         for changed in fixed(&config).iter().filter(|now| !state.fixed.contains(now)) {
             told.push_str("; needs a restart: ");
             told.push_str(changed);
+        }
+        // Bound once, bound until the end: what the snapshot says of them stays (`build::still_bound`).
+        let named: Vec<String> =
+            config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+        for gone in before.listener_names.iter().filter(|name| !named.contains(name)) {
+            told.push_str(&format!(
+                "; needs a restart: {gone} is gone from the file, and listens until then"
+            ));
         }
         Ok(told)
     }

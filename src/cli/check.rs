@@ -1,16 +1,25 @@
 //! `vestibule check`: the access table that is in effect, or (from [`crate::config::load`]) what is wrong.
 
-use super::{ConfigArgs, Failure, print};
+use super::{CheckArgs, Failure, print};
 use crate::app::build;
 use crate::app::wording::{upstream, who};
 use crate::auth::{SignInKind, SignInSettings};
-use crate::config::{Config, Warning};
+use crate::config::{self, Config, Warning};
 use crate::proxy::settings::RouteSettings;
 use std::fmt::Write;
 
-/// Reads the file and everything it names, and prints the table.
-pub(super) fn check(args: &ConfigArgs) -> Result<(), Failure> {
-    let loaded = build::load(&args.config).map_err(Failure::refused)?;
+/// Reads the file and everything it names, and prints the table, or the file with its defaults.
+pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let file = &args.config.config;
+    let loaded = build::load(file).map_err(Failure::refused)?;
+    if args.print {
+        // What is printed is to be kept or compared: warnings go elsewhere.
+        for warning in &loaded.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let filled_in = config::filled_in(file, &|name| std::env::var(name).ok());
+        return print(&filled_in.map_err(Failure::refused)?);
+    }
     print(&table(&loaded.config, &loaded.warnings))
 }
 

@@ -52,8 +52,9 @@ enum Command {
     Demo(DemoArgs),
     /// Print every problem of a file, or who may go where
     #[command(after_help = "Nothing is started or changed, so it is safe beside a running gateway.\n\n\
-        Example:\n  vestibule check -c vestibule.yaml && systemctl reload vestibule")]
-    Check(ConfigArgs),
+        Examples:\n  vestibule check -c vestibule.yaml && systemctl reload vestibule\n  \
+        vestibule check --print -c vestibule.yaml >everything.yaml")]
+    Check(CheckArgs),
     /// Say which route and rule a request falls on, what is decided, and why
     #[command(after_help = "Without --subject or --token the request brings no credential.\n\
         With --live a running gateway says it of what it has in force, which is not the file where that was refused.\n\n\
@@ -84,6 +85,15 @@ struct ConfigArgs {
     /// The configuration; relative paths in it start at its folder
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print the file with every default filled in, and no secret, instead of the table
+    #[arg(long)]
+    print: bool,
 }
 
 #[derive(Debug, Args)]
@@ -409,6 +419,7 @@ mod tests {
             "vestibule demo",
             "vestibule demo --folder trial --port 8081",
             "vestibule check --config vestibule.yaml",
+            "vestibule check --print -c vestibule.yaml",
             "vestibule schema",
             "vestibule keys generate",
             "vestibule password hash",

@@ -6,6 +6,7 @@
 
 mod node;
 mod position;
+mod print;
 mod problem;
 mod raw;
 mod raw_routes;
@@ -47,10 +48,29 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 ///
 /// Every problem that was found, in the order of the lines; never an empty list.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Warning>), Problems> {
-    let mut notes = Notes::default();
     let text = read(path).map_err(|problem| Problems::new(path, vec![problem]))?;
-    let config = check(&text, path, env, &mut notes).map_err(|problem| Problems::new(path, vec![problem]))?;
-    notes.locate(&text);
+    load_text(&text, path, env)
+}
+
+/// The text of the file at `path` with every default filled in: a sound file of the same meaning, without any secret.
+///
+/// # Errors
+///
+/// Those of [`load`]: only what is sound has a meaning to print.
+pub fn filled_in(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Problems> {
+    let text = read(path).map_err(|problem| Problems::new(path, vec![problem]))?;
+    let (config, _) = load_text(&text, path, env)?;
+    print::filled_in(&text, &config).map_err(|problem| Problems::new(path, vec![problem]))
+}
+
+fn load_text(
+    text: &str,
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Config, Vec<Warning>), Problems> {
+    let mut notes = Notes::default();
+    let config = check(text, path, env, &mut notes).map_err(|problem| Problems::new(path, vec![problem]))?;
+    notes.locate(text);
     if notes.problems.is_empty() {
         Ok((config, notes.warnings.into_iter().map(Warning).collect()))
     } else {

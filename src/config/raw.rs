@@ -65,12 +65,14 @@ pub(super) struct File {
     /// signs, all verify. Needed where a route takes sessions.
     pub(super) keys: Option<Vec<Option<SecretRef>>>,
     /// Sessions: their cookie, their clocks, how many, and what they hold.
+    #[schemars(extend("default" = {}))]
     pub(super) sessions: Option<Sessions>,
     /// Ways to open a session, each under a name of yours.
     pub(super) sign_in: Option<Entries<SignIn>>,
     /// Bearer tokens that are believed, each under a name of yours.
     pub(super) tokens: Option<Entries<Token>>,
     /// How upstreams learn who a request comes from.
+    #[schemars(extend("default" = {}))]
     pub(super) identity: Option<Identity>,
     /// Applications, each under a name of yours.
     #[schemars(extend("examples" = [{ "wiki": { "servers": ["http://127.0.0.1:3000"] } }]))]
@@ -81,6 +83,7 @@ pub(super) struct File {
     #[schemars(extend("examples" = [[{ "name": "wiki", "path": "/", "access": "public", "upstream": "wiki" }]]))]
     pub(super) routes: Option<Vec<Option<Route>>>,
     /// Logs.
+    #[schemars(extend("default" = {}))]
     pub(super) logs: Option<Logs>,
     /// A folder with templates that replace the built-in pages. Absent: the built-in ones.
     pub(super) pages: Option<String>,
@@ -114,6 +117,7 @@ pub(super) struct Listener {
     /// What browsers see, if a TLS terminator stands before it. Absent: plain http on the listener's own port.
     pub(super) external: Option<External>,
     /// Clocks of its connections.
+    #[schemars(extend("default" = {}))]
     pub(super) timeouts: Option<ListenerTimeouts>,
 }
 
@@ -183,6 +187,7 @@ pub(super) struct Probes {
 #[serde(deny_unknown_fields)]
 pub(super) struct Sessions {
     /// The session cookie.
+    #[schemars(extend("default" = {}))]
     pub(super) cookie: Option<Cookie>,
     /// The longest pause between two uses.
     #[schemars(extend("default" = "30m"))]
@@ -198,6 +203,7 @@ pub(super) struct Sessions {
     /// such box.
     pub(super) remember_me: Option<RememberMe>,
     /// How many sessions one subject may have at once.
+    #[schemars(extend("default" = {}))]
     pub(super) per_subject: Option<PerSubject>,
     /// How many may live at once. A full table refuses sign-ins; it never ends a live session.
     #[schemars(range(min = 1, max = 100_000_000), extend("default" = 1_000_000))]
@@ -206,6 +212,7 @@ pub(super) struct Sessions {
     /// and such data is refused.
     pub(super) anonymous: Option<Anonymous>,
     /// What applications keep in sessions.
+    #[schemars(extend("default" = {}))]
     pub(super) data: Option<SessionData>,
     /// Where sessions live. Another store needs a restart.
     #[schemars(extend("default" = "memory", "examples" = [{ "sqlite": "sessions.db" }]))]
@@ -487,6 +494,7 @@ pub(super) struct Upstream {
     #[schemars(example = ["http://127.0.0.1:3000"])]
     pub(super) servers: Option<OneOrMany<String>>,
     /// Clocks of its connections.
+    #[schemars(extend("default" = {}))]
     pub(super) timeouts: Option<UpstreamTimeouts>,
     /// `keep` sends the Host that the request came with; else the name to send.
     #[schemars(extend("default" = "keep"))]
@@ -547,7 +555,7 @@ pub(super) struct AccessWritten {
     #[schemars(extend("default" = false))]
     pub(super) same_people: Option<bool>,
     /// `everyone`, or a rule. Must stand where `tokens` are listed; else everyone in the user file.
-    #[schemars(extend("examples" = [{ "groups": ["ops"] }]))]
+    #[schemars(extend("examples" = [{ "groups": ["ops"] }], "x-default" = "everyone"))]
     pub(super) allow: Option<Allow>,
     /// Without a credential the request passes too, without identity.
     #[schemars(extend("default" = false))]
@@ -633,8 +641,10 @@ pub(super) struct Route {
     #[schemars(extend("default" = false))]
     pub(super) forward_authorization: Option<bool>,
     /// What the route has to do with the visitor's session besides the sign-in.
+    #[schemars(extend("default" = {}))]
     pub(super) session: Option<RouteSession>,
     /// What is changed in the headers that pass.
+    #[schemars(extend("default" = {}))]
     pub(super) headers: Option<RouteHeaders>,
     /// The front of the path, where the application has it otherwise than visitors.
     pub(super) prefix: Option<PathPrefix>,
@@ -692,10 +702,13 @@ pub(super) enum Activity {
 #[serde(deny_unknown_fields)]
 pub(super) struct Logs {
     /// One line per exchange.
+    #[schemars(extend("default" = { "to": "stdout" }))]
     pub(super) access: Option<Log>,
     /// What changed: sign-ins, ends, refusals, configuration.
+    #[schemars(extend("default" = { "to": "stdout" }))]
     pub(super) audit: Option<Log>,
     /// Warnings and errors of the process.
+    #[schemars(extend("default" = { "to": "stderr" }))]
     pub(super) events: Option<Log>,
 }
 

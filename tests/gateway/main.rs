@@ -29,6 +29,7 @@ mod navigation;
 mod policies;
 mod redirects;
 mod reload;
+mod reload_under_load;
 mod renewal;
 mod rewriting;
 mod routes;

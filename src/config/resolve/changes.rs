@@ -232,7 +232,7 @@ impl Resolver<'_> {
     }
 
     /// A route has an application or leads elsewhere; what is for an application makes no sense without one.
-    pub(super) fn one_destination(&mut self, route: &raw::Route, at: &At) {
+    pub(super) fn one_destination(&mut self, route: &raw::Route, changes: Option<&Changes>, at: &At) {
         if route.redirect.is_none() {
             if route.upstream.is_none() {
                 let remedy = "write `upstream: wiki`, or `redirect: { to: https://new.example.com/ }`";
@@ -240,11 +240,17 @@ impl Resolver<'_> {
             }
             return;
         }
+        let data = route.session.as_ref().and_then(|session| session.data.as_ref());
         let needless = [
             ("upstream", route.upstream.is_some()),
-            ("headers", route.headers.is_some()),
+            (
+                "headers",
+                changes.is_some_and(|changes| {
+                    *changes != Changes { prefix: changes.prefix.clone(), ..Changes::default() }
+                }),
+            ),
             ("prefix", route.prefix.is_some()),
-            ("session", route.session.as_ref().is_some_and(|session| session.data.is_some())),
+            ("session", matches!(data, Some(raw::RouteData::Own(true) | raw::RouteData::Shared(_)))),
             ("forward_authorization", route.forward_authorization == Some(true)),
         ];
         for (key, _) in needless.into_iter().filter(|(_, stands)| *stands) {

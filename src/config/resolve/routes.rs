@@ -56,12 +56,12 @@ impl Resolver<'_> {
             }
             let rights =
                 route.access.as_ref().and_then(|access| self.access(access, &at, policies, sign_in, tokens));
-            self.one_destination(route, &at);
             let upstream = route.upstream.as_deref().and_then(|name| self.upstream(name, &at, upstreams));
             let hosts = self.hosts(route, &at);
             let path = route.path.as_deref().and_then(|text| self.path(text, &at.key("path")));
             let methods = self.methods(route, &at.key("methods"));
             let changes = self.changes(route, &at, path.as_ref(), reserved);
+            self.one_destination(route, changes.as_deref(), &at);
             let redirect = route
                 .redirect
                 .as_ref()
