@@ -7,6 +7,7 @@ pub(crate) mod build;
 mod clock;
 mod control;
 mod durable;
+mod fronts;
 mod reload;
 mod server;
 
@@ -17,7 +18,7 @@ use crate::app::reload::Reloader;
 use crate::app::server::{Door, Server, Signals};
 use crate::domain::time::{Clock, Timestamp};
 use crate::net::listener::{self, Bound};
-use crate::net::{Address, Timeouts};
+use crate::net::{Address, Timeouts, tls};
 use crate::proxy::parts::{Paces, Parts};
 use crate::store::journal::Journal;
 use crate::store::sqlite::{OpenError, SqliteFile, SqliteStore};
@@ -80,6 +81,7 @@ pub(crate) fn wall_clock() -> Timestamp {
 
 /// Loads `file`, builds what it says and binds the addresses.
 pub fn start(file: &Path) -> Result<Ready, StartError> {
+    tls::install();
     let metrics = Arc::new(Metrics::new());
     let loaded = build::load(file).map_err(StartError::Config)?;
     let config = loaded.config.clone();

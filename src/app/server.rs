@@ -10,6 +10,7 @@ use crate::net::Timeouts;
 use crate::net::connection;
 use crate::net::listener::Bound;
 use crate::net::streams::Streams;
+use crate::net::tls::{self, HandshakeEnd, SPEAKS_TLS, TlsTerms};
 use crate::net::wire::Wire;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::parts::Parts;
@@ -113,8 +114,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
             // The operator's door stays open to the end: readyz tells that the rest drains.
             let (_open, open) = watch::channel(false);
             for (number, (door, app)) in inner.into_iter().enumerate() {
-                let serve =
-                    Serving { app, parts: parts.clone(), timeouts: door.timeouts, stopped: open.clone() };
+                let serve = Serving {
+                    app,
+                    parts: parts.clone(),
+                    timeouts: door.timeouts,
+                    stopped: open.clone(),
+                    is_public: false,
+                };
                 let slots = Arc::new(Semaphore::new(64));
                 // Nothing in here is admitted by a session.
                 let streams = Arc::new(Streams::default());
@@ -166,8 +172,13 @@ impl Worker {
             tokio::spawn(watch(streams.clone(), parts.clone()));
             let mut accepting = tokio::task::JoinSet::new();
             for (number, (bound, timeouts)) in doors.into_iter().enumerate() {
-                let serve =
-                    Serving { app: proxy.clone(), parts: parts.clone(), timeouts, stopped: stopped.clone() };
+                let serve = Serving {
+                    app: proxy.clone(),
+                    parts: parts.clone(),
+                    timeouts,
+                    stopped: stopped.clone(),
+                    is_public: true,
+                };
                 accepting.spawn(bound.accept(number, slots.clone(), streams.clone(), move |wire, slot| {
                     serve.clone().start(wire, slot);
                 }));
@@ -187,6 +198,8 @@ struct Serving<A> {
     parts: Arc<Parts>,
     timeouts: Timeouts,
     stopped: watch::Receiver<bool>,
+    /// Its number is one of the file's `listeners`.
+    is_public: bool,
 }
 
 impl<A> Clone for Serving<A> {
@@ -196,18 +209,54 @@ impl<A> Clone for Serving<A> {
             parts: self.parts.clone(),
             timeouts: self.timeouts,
             stopped: self.stopped.clone(),
+            is_public: self.is_public,
         }
     }
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
     fn start(self, wire: Box<Wire>, slot: OwnedSemaphorePermit) {
+        let terms = self.terms(wire.link().listener());
         tokio::spawn(async move {
             self.parts.metrics.connections.inc();
-            connection::serve(wire, &self.app, self.timeouts, &self.stopped, &*self.parts).await;
+            let wire = match terms {
+                // Boxed: connections without TLS need no room for a handshake.
+                Some(terms) => Box::pin(self.secure(wire, &terms)).await,
+                None => Some(wire),
+            };
+            if let Some(wire) = wire {
+                connection::serve(wire, &self.app, self.timeouts, &self.stopped, &*self.parts).await;
+            }
             self.parts.metrics.connections.dec();
             drop(slot);
         });
+    }
+
+    /// What this listener accepts connections with, by the configuration in force.
+    fn terms(&self, listener: usize) -> Option<TlsTerms> {
+        let snapshot = self.is_public.then(|| self.parts.snapshot.load())?;
+        snapshot.fronts.get(listener)?.tls.clone()
+    }
+
+    /// Settles TLS. It may take as long as a head; a connection on which it fails is closed, counted, and told of now and then.
+    async fn secure(&self, mut wire: Box<Wire>, terms: &TlsTerms) -> Option<Box<Wire>> {
+        let mut watch = self.stopped.clone();
+        let stopped = async move {
+            // An error means that the sender is gone, which is a stop as well.
+            let _ = watch.wait_for(|stopped| *stopped).await;
+        };
+        tokio::pin!(stopped);
+        let end = match wire.secure(terms, self.timeouts.head, stopped).await {
+            Ok(()) => return Some(wire),
+            Err(end) => end,
+        };
+        if let Some(reason) = end.reason() {
+            self.parts.note_failed_handshake(wire.link(), reason);
+        }
+        if end == HandshakeEnd::PlainText {
+            wire.answer_and_close(SPEAKS_TLS).await;
+        }
+        None
     }
 }
 
@@ -218,6 +267,7 @@ fn proxy(parts: &Arc<Parts>, workers: usize) -> HttpProxy<Gateway> {
         max_retries: TRIES_MAX,
         ..ServerConf::default()
     };
+    tls::install();
     http_proxy(&Arc::new(settings), Gateway::new(parts.clone()))
 }
 

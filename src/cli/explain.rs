@@ -217,7 +217,7 @@ fn decide(
         Credential::Good { identity, by_cookie } => (identity, by_cookie),
     };
     let identity = identity.as_ref();
-    if !protected.allow.holds(identity) {
+    if !protected.allow.holds(identity, None) {
         lines.decide("403 forbidden", "the rule does not hold");
         say_parts(&protected.allow, identity, 0, lines);
         return None;
@@ -310,7 +310,7 @@ fn credential(config: &Config, protected: &Protected, who: &Who) -> Credential {
 
 /// Each part of a rule with its outcome, indented by depth.
 fn say_parts(rule: &Rule, identity: IdentityRef<'_>, depth: usize, lines: &mut Lines) {
-    let outcome = if rule.holds(identity) { "holds" } else { "fails" };
+    let outcome = if rule.holds(identity, None) { "holds" } else { "fails" };
     let (text, parts): (String, &[Rule]) = match rule {
         Rule::All(parts) => ("all of".to_owned(), parts),
         Rule::Any(parts) => ("any of".to_owned(), parts),

@@ -10,6 +10,7 @@ use crate::domain::session::Session;
 use crate::net::Timeouts;
 use crate::net::parting::Parting;
 use crate::net::streams::{Cut, Standing, Streams};
+use crate::net::tls::Secured;
 use crate::net::wire::{HeadEnd, Wire};
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -50,6 +51,7 @@ pub struct Link {
     server: Mutex<Option<Waker>>,
     parting: Mutex<Option<Parting>>,
     last_answer: Mutex<Vec<u8>>,
+    secured: OnceLock<Arc<Secured>>,
 }
 
 impl Link {
@@ -63,6 +65,7 @@ impl Link {
             server: Mutex::new(None),
             parting: Mutex::new(None),
             last_answer: Mutex::default(),
+            secured: OnceLock::new(),
             listener,
             peer,
             shown: HeaderValue::from_str(&address_of(peer).to_string()).expect("an address is visible ASCII"),
@@ -96,6 +99,17 @@ impl Link {
     /// [`Link::address`], ready for a header.
     pub fn address_value(&self) -> &HeaderValue {
         &self.shown
+    }
+
+    /// TLS is settled.
+    pub(crate) fn secure(&self, secured: Secured) {
+        // A connection is secured once; it would keep what was settled first.
+        let _ = self.secured.set(Arc::new(secured));
+    }
+
+    /// What TLS has settled about the connection; nothing without TLS.
+    pub fn secured(&self) -> Option<&Arc<Secured>> {
+        self.secured.get()
     }
 
     /// The filters have the exchange: from now on they log it.
@@ -310,7 +324,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync>(
                     _ => return,
                 }
             }
-            Err(HeadEnd::Idle) => return,
+            Err(HeadEnd::Idle) => return wire.close().await,
             Err(HeadEnd::Broken) => Refusal::Broken,
             Err(HeadEnd::Late) => Refusal::Late,
             Err(HeadEnd::Refused(rejection)) => Refusal::Head(rejection),

@@ -17,6 +17,7 @@ use crate::domain::origin::Origin;
 use crate::domain::route::RouteTable;
 use crate::domain::session::{ScopeId, Session, SpaceId};
 use crate::proxy::admit::scope_of;
+pub use crate::proxy::front::Front;
 pub use crate::proxy::forward::GUARDED;
 use crate::proxy::pages::Pages;
 use crate::proxy::settings::{CookieSettings, External, SessionRules};
@@ -41,6 +42,8 @@ pub struct Snapshot {
     pub guard: Guard,
     /// What browsers see, by number of the listener.
     pub outside: Vec<External>,
+    /// What else is settled for each listener, by its number.
+    pub fronts: Vec<Front>,
     /// Host and port of `external_url`.
     pub external_url: Option<(String, External)>,
     /// Whose `X-Forwarded-*` is believed.

@@ -11,6 +11,7 @@ mod identity;
 mod routes;
 mod secrets;
 mod sessions;
+mod tls;
 mod upstream_ways;
 mod upstreams;
 mod ways;
@@ -19,6 +20,7 @@ use super::problem::{At, Notes};
 use super::raw::{self, File};
 use super::scalar::{Entries, Span};
 use super::{Config, StoreSettings};
+use crate::domain::time::Timestamp;
 use crate::telemetry::{Format, LogSettings, LogsSettings, Sink};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,8 @@ pub(super) struct Resolver<'a> {
     file: &'a Path,
     env: &'a dyn Fn(&str) -> Option<String>,
     notes: &'a mut Notes,
+    /// To judge certificates by; without, none is.
+    now: Option<Timestamp>,
     /// Every file that was read.
     files: Vec<PathBuf>,
     /// Names that something refers to, by section.
@@ -45,8 +49,9 @@ impl<'a> Resolver<'a> {
         file: &'a Path,
         env: &'a dyn Fn(&str) -> Option<String>,
         notes: &'a mut Notes,
+        now: Option<Timestamp>,
     ) -> Self {
-        Self { raw, file, env, notes, files: vec![file.to_owned()], used: BTreeSet::new() }
+        Self { raw, file, env, notes, now, files: vec![file.to_owned()], used: BTreeSet::new() }
     }
 
     /// The settings; they count only if no problem was noted.
