@@ -25,7 +25,7 @@ use vestibule::store::table::Filter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const FACTS: Facts<'static> =
-    Facts { method: &Method::GET, upgrade: false, foreign: false, preflight: false };
+    Facts { method: &Method::GET, upgrade: false, foreign: false, preflight: false, certificate: None };
 
 /// The deepest route of the last application, and something below it.
 const DEEP: &str = "/reports/2026/pages/17?sort=name&order=asc";

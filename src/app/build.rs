@@ -1,5 +1,7 @@
 //! A checked configuration → the compiled snapshot that requests run under.
 
+use crate::app::fronts;
+use crate::app::wall_clock;
 use crate::auth::bearer::{Bearer, BearerCaches};
 use crate::auth::device::{self, DeviceCookies};
 use crate::auth::form::{self, FormTokens};
@@ -15,12 +17,11 @@ use crate::domain::fold::Guard;
 use crate::domain::route::{HostPattern, RouteTable};
 use crate::domain::token::KeyRing;
 use crate::proxy::pages::Pages;
-use crate::proxy::settings::External;
 use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
 use crate::proxy::upstream::Upstream;
 use crate::telemetry::Metrics;
 use http::HeaderName;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::io::{self, Read};
 use std::path::Path;
@@ -49,7 +50,8 @@ enum LoadedWay {
 /// Reads and checks `file` and the files it names; the error lists every problem.
 pub(crate) fn load(file: &Path) -> Result<Loaded, String> {
     let environment = |name: &str| std::env::var(name).ok();
-    let (config, warnings) = config::load(file, &environment).map_err(|problems| problems.to_string())?;
+    let (config, warnings) =
+        config::load_at(file, &environment, Some(wall_clock())).map_err(|problems| problems.to_string())?;
     let mut ways = Vec::new();
     let mut problems = String::new();
     for way in &config.sign_in {
@@ -147,7 +149,7 @@ impl Builder {
                 upstream.inherit(&before.upstreams);
             }
         }
-        let bound = before.map_or_else(|| listeners(config), |before| still_bound(before, listeners(config)));
+        let bound = fronts::placed(config, before);
         let guarded: Vec<HeaderName> = GUARDED
             .into_iter()
             .map(HeaderName::from_static)
@@ -160,7 +162,8 @@ impl Builder {
             route: config.routes.iter().map(|route| compile_route(route, config)).collect(),
             upstreams,
             guard: Guard::new(&guarded),
-            outside: bound.iter().map(|(_, outside)| *outside).collect(),
+            outside: bound.iter().map(|listener| listener.outside).collect(),
+            fronts: bound.iter().map(|listener| listener.front.clone()).collect(),
             external_url: config.external_url.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             bearer,
@@ -172,7 +175,7 @@ impl Builder {
             forms: ring.as_ref().map(|ring| FormTokens::new(&ring.derive(form::KEY_LABEL))),
             devices: ring.is_some().then_some(devices),
             session_tokens: ring.map(SessionTokens::new),
-            listener_names: bound.into_iter().map(|(name, _)| name).collect(),
+            listener_names: bound.into_iter().map(|listener| listener.name).collect(),
             decisions: self.metrics.routes(config.routes.iter().map(|route| route.name.as_str())),
         }
     }
@@ -252,24 +255,6 @@ fn compile_route(route: &crate::proxy::settings::RouteSettings, config: &Config)
         upstream: route.upstream,
         names_hosts: !route.hosts.is_empty(),
     }
-}
-
-/// The listeners of a file, by number: address, and what browsers see.
-fn listeners(config: &Config) -> Vec<(String, External)> {
-    let of = |listener: &crate::proxy::settings::ListenerSettings| {
-        let plain = External { https: false, port: listener.address.port() };
-        (listener.address.to_string(), listener.external.unwrap_or(plain))
-    };
-    config.listeners.iter().map(of).collect()
-}
-
-/// The listeners of the running process with what a newer file says about their addresses, wherever it stands in there.
-/// One whose address the file does not name stays what it was: it is bound until a restart, and what was written for another
-/// address was checked for that one alone.
-fn still_bound(before: &Snapshot, newer: Vec<(String, External)>) -> Vec<(String, External)> {
-    let newer: HashMap<String, External> = newer.into_iter().collect();
-    let running = before.listener_names.iter().zip(&before.outside);
-    running.map(|(name, was)| (name.clone(), newer.get(name).copied().unwrap_or(*was))).collect()
 }
 
 /// Password ways of `new` that are what they were in `old`: the same fingerprint.

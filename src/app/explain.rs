@@ -129,7 +129,7 @@ fn weigh(
         Access::Protected(protected) => present(config, protected, who),
     };
     // Other sites are a matter of browsers, and told beside the decision.
-    let facts = Facts { method, upgrade: false, foreign: false, preflight: false };
+    let facts = Facts { method, upgrade: false, foreign: false, preflight: false, certificate: None };
     let refused = match decide(&route.access, facts, presented) {
         Ok(admission) => {
             let credential = admission.credential().cloned();
@@ -306,7 +306,7 @@ fn session(config: &Config, entry: EntryId, sign_in: &str, identity: &Identity) 
 
 /// Each part of a rule with its outcome, indented by depth.
 fn say_parts(rule: &Rule, identity: IdentityRef<'_>, depth: usize, lines: &mut Explanation) {
-    let outcome = if rule.holds(identity) { "holds" } else { "fails" };
+    let outcome = if rule.holds(identity, None) { "holds" } else { "fails" };
     let (text, parts): (String, &[Rule]) = match rule {
         Rule::All(parts) => ("all of".to_owned(), parts),
         Rule::Any(parts) => ("any of".to_owned(), parts),

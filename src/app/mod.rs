@@ -8,6 +8,7 @@ mod clock;
 mod control;
 mod durable;
 pub mod explain;
+mod fronts;
 mod reload;
 mod server;
 mod supervisor;
@@ -20,7 +21,7 @@ use crate::app::reload::Reloader;
 use crate::app::server::{Door, Server, Signals};
 use crate::app::supervisor::Sockets;
 use crate::domain::time::{Clock, Timestamp};
-use crate::net::{Address, Timeouts};
+use crate::net::{Address, Timeouts, tls};
 use crate::proxy::parts::{Paces, Parts};
 use crate::store::journal::Journal;
 use crate::store::sqlite::{OpenError, SqliteFile, SqliteStore};
@@ -91,6 +92,7 @@ pub(crate) fn wall_clock() -> Timestamp {
 
 /// Loads `file`, builds what it says and binds the addresses.
 pub fn start(file: &Path) -> Result<Ready, StartError> {
+    tls::install();
     let metrics = Arc::new(Metrics::new());
     let mut sockets = Sockets::of_process()?;
     let loaded = build::load(file).map_err(StartError::Config)?;

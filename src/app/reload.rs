@@ -331,7 +331,8 @@ fn absolute(file: &Path) -> PathBuf {
 /// What only a restart can change, as the file says it.
 fn fixed(config: &Config) -> Vec<String> {
     let listeners = config.listeners.iter().enumerate().map(|(number, listener)| {
-        format!("listeners[{number}] ({}, {:?})", listener.address, listener.timeouts)
+        let tls = if listener.tls.is_some() { "with" } else { "without" };
+        format!("listeners[{number}] ({} {tls} TLS, {:?})", listener.address, listener.timeouts)
     });
     let admin = config.admin.iter().map(|admin| format!("admin.address ({:?})", admin.address));
     let probes = config.probes.iter().map(|probes| format!("probes.address ({:?})", probes.address));

@@ -11,6 +11,7 @@ use crate::net::Timeouts;
 use crate::net::connection;
 use crate::net::listener::Bound;
 use crate::net::streams::Streams;
+use crate::net::tls::{self, HandshakeEnd, SPEAKS_TLS, TlsTerms};
 use crate::net::wire::Wire;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::parts::Parts;
@@ -118,7 +119,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
             let (_open, open) = watch::channel(false);
             for (number, (door, app)) in inner.into_iter().enumerate() {
                 let (timeouts, stopped) = (door.timeouts, open.clone());
-                let serve = Serving { app, parts: parts.clone(), timeouts, stopped, http2: false };
+                let serve = Serving { app, parts: parts.clone(), timeouts, stopped, is_public: false };
                 let slots = Arc::new(Semaphore::new(64));
                 // Nothing in here is admitted by a session.
                 let streams = Arc::new(Streams::default());
@@ -184,7 +185,7 @@ impl Worker {
             let mut accepting = tokio::task::JoinSet::new();
             for (number, (bound, timeouts)) in doors.into_iter().enumerate() {
                 let (app, parts, stopped) = (proxy.clone(), parts.clone(), stopped.clone());
-                let serve = Serving { app, parts, timeouts, stopped, http2: true };
+                let serve = Serving { app, parts, timeouts, stopped, is_public: true };
                 accepting.spawn(bound.accept(number, slots.clone(), streams.clone(), move |wire, slot| {
                     serve.clone().start(wire, slot);
                 }));
@@ -204,8 +205,8 @@ struct Serving<A> {
     parts: Arc<Parts>,
     timeouts: Timeouts,
     stopped: watch::Receiver<bool>,
-    /// Clients may speak HTTP/2.
-    http2: bool,
+    /// Its number is one of the file's `listeners`; clients may speak HTTP/2.
+    is_public: bool,
 }
 
 impl<A> Clone for Serving<A> {
@@ -215,20 +216,55 @@ impl<A> Clone for Serving<A> {
             parts: self.parts.clone(),
             timeouts: self.timeouts,
             stopped: self.stopped.clone(),
-            http2: self.http2,
+            is_public: self.is_public,
         }
     }
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
     fn start(self, wire: Box<Wire>, slot: OwnedSemaphorePermit) {
+        let terms = self.terms(wire.link().listener());
         tokio::spawn(async move {
             self.parts.metrics.connections.inc();
-            let slots = self.http2.then(|| slot.semaphore());
-            connection::serve(wire, &self.app, self.timeouts, &self.stopped, &self.parts, slots).await;
+            let wire = match terms {
+                // Boxed: connections without TLS need no room for a handshake.
+                Some(terms) => Box::pin(self.secure(wire, &terms)).await,
+                None => Some(wire),
+            };
+            if let Some(wire) = wire {
+                let slots = self.is_public.then(|| slot.semaphore());
+                connection::serve(wire, &self.app, self.timeouts, &self.stopped, &self.parts, slots).await;
+            }
             self.parts.metrics.connections.dec();
             drop(slot);
         });
+    }
+
+    /// What this listener accepts connections with, by the configuration in force.
+    fn terms(&self, listener: usize) -> Option<TlsTerms> {
+        let snapshot = self.is_public.then(|| self.parts.snapshot.load())?;
+        snapshot.fronts.get(listener)?.tls.clone()
+    }
+
+    /// Settles TLS. It may take as long as a head; a connection on which it fails is closed, counted, and told of now and then.
+    async fn secure(&self, mut wire: Box<Wire>, terms: &TlsTerms) -> Option<Box<Wire>> {
+        let mut watch = self.stopped.clone();
+        let stopped = async move {
+            // An error means that the sender is gone, which is a stop as well.
+            let _ = watch.wait_for(|stopped| *stopped).await;
+        };
+        tokio::pin!(stopped);
+        let end = match wire.secure(terms, self.timeouts.head, stopped).await {
+            Ok(()) => return Some(wire),
+            Err(end) => end,
+        };
+        if let Some(reason) = end.reason() {
+            self.parts.note_failed_handshake(wire.link(), reason);
+        }
+        if end == HandshakeEnd::PlainText {
+            wire.answer_and_close(SPEAKS_TLS).await;
+        }
+        None
     }
 }
 
@@ -239,6 +275,7 @@ fn proxy(parts: &Arc<Parts>, workers: usize) -> HttpProxy<Gateway> {
         max_retries: TRIES_MAX,
         ..ServerConf::default()
     };
+    tls::install();
     http_proxy(&Arc::new(settings), Gateway::new(parts.clone()))
 }
 

@@ -23,6 +23,7 @@ use crate::admin::{AdminSettings, ProbeSettings};
 use crate::auth::{JwtSettings, SignInSettings};
 use crate::domain::secret::Secret;
 use crate::domain::session::Clocks;
+use crate::domain::time::Timestamp;
 use crate::proxy::settings::{
     CookieSettings, External, ListenerSettings, RouteSettings, SessionRules, UpstreamSettings,
 };
@@ -48,8 +49,17 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 ///
 /// Every problem that was found, in the order of the lines; never an empty list.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Warning>), Problems> {
+    load_at(path, env, None)
+}
+
+/// The same at an instant of the wall clock, by which certificates that have expired, or soon will, are warned of.
+pub fn load_at(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    now: Option<Timestamp>,
+) -> Result<(Config, Vec<Warning>), Problems> {
     let text = read(path).map_err(|problem| Problems::new(path, vec![problem]))?;
-    load_text(&text, path, env)
+    load_text(&text, path, env, now)
 }
 
 /// The text of the file at `path` with every default filled in: a sound file of the same meaning, without any secret.
@@ -59,7 +69,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config
 /// Those of [`load`]: only what is sound has a meaning to print.
 pub fn filled_in(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Problems> {
     let text = read(path).map_err(|problem| Problems::new(path, vec![problem]))?;
-    let (config, _) = load_text(&text, path, env)?;
+    let (config, _) = load_text(&text, path, env, None)?;
     print::filled_in(&text, &config).map_err(|problem| Problems::new(path, vec![problem]))
 }
 
@@ -67,9 +77,11 @@ fn load_text(
     text: &str,
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
+    now: Option<Timestamp>,
 ) -> Result<(Config, Vec<Warning>), Problems> {
     let mut notes = Notes::default();
-    let config = check(text, path, env, &mut notes).map_err(|problem| Problems::new(path, vec![problem]))?;
+    let config =
+        check(text, path, env, &mut notes, now).map_err(|problem| Problems::new(path, vec![problem]))?;
     notes.locate(text);
     if notes.problems.is_empty() {
         Ok((config, notes.warnings.into_iter().map(Warning).collect()))
@@ -99,6 +111,7 @@ fn check(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
     notes: &mut Notes,
+    now: Option<Timestamp>,
 ) -> Result<Config, Problem> {
     let mut tree = node::parse(text)?;
     node::expand(&mut tree, &At::root(), env, notes);
@@ -118,7 +131,7 @@ fn check(
             raw::File::default()
         }
     };
-    Ok(resolve::Resolver::new(&raw, path, env, notes).resolve())
+    Ok(resolve::Resolver::new(&raw, path, env, notes, now).resolve())
 }
 
 /// A checked configuration: every name resolved, every secret read.

@@ -106,7 +106,7 @@ pub(super) struct SecretRef {
     pub(super) env: Option<String>,
 }
 
-/// One listener; plain HTTP.
+/// One listener.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("required" = ["address"]))]
@@ -114,11 +114,82 @@ pub(super) struct Listener {
     /// IP address and port.
     #[schemars(example = &"127.0.0.1:8080")]
     pub(super) address: Option<String>,
-    /// What browsers see, if a TLS terminator stands before it. Absent: plain http on the listener's own port.
+    /// TLS with certificates of ours. Absent: plain HTTP.
+    pub(super) tls: Option<Tls>,
+    /// `Strict-Transport-Security` in every answer: browsers come by https alone from then on. Absent: none.
+    pub(super) hsts: Option<Hsts>,
+    /// `https`: every request for a host of `routes` is sent to https (308), and nothing is served.
+    pub(super) redirect: Option<RedirectTo>,
+    /// Beside `redirect`: the webroot of an ACME client; `/.well-known/acme-challenge/TOKEN` answers with the file of that
+    /// name in there.
+    #[schemars(example = &"/var/www/acme")]
+    pub(super) acme_webroot: Option<String>,
+    /// What browsers see, if another proxy stands before it. Absent: https with `tls`, else http, on the listener's own port.
     pub(super) external: Option<External>,
     /// Clocks of its connections.
     #[schemars(extend("default" = {}))]
     pub(super) timeouts: Option<ListenerTimeouts>,
+}
+
+/// TLS 1.2 and 1.3 on a listener.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["certificates"]))]
+pub(super) struct Tls {
+    /// Chosen by the name that a client asks for (SNI); the first is for all others. Taken up when the files change.
+    #[schemars(extend("examples" = [[{ "certificate": "wiki.crt", "key": "wiki.key" }]]))]
+    pub(super) certificates: Option<Vec<Option<CertificateFiles>>>,
+    /// PEM file with the authorities whose certificates of clients count. Absent: no client is asked for one.
+    #[schemars(example = &"partners.pem")]
+    pub(super) client_ca: Option<String>,
+    /// `ask`: a client may come without one; rules and headers tell. `require`: it gets no connection.
+    #[schemars(extend("default" = "require"))]
+    pub(super) client_certificate: Option<ClientCertificateMode>,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["certificate", "key"]))]
+pub(super) struct CertificateFiles {
+    /// PEM file: the server's own certificate, then its issuers. An OCSP response (DER) in a file of this name with `.ocsp`
+    /// behind it is handed out too.
+    #[schemars(example = &"wiki.crt")]
+    pub(super) certificate: Option<String>,
+    /// PEM file with its private key, without a passphrase. Nobody else should be able to read it.
+    #[schemars(example = &"wiki.key")]
+    pub(super) key: Option<String>,
+}
+
+/// Whether a client may come without a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ClientCertificateMode {
+    Ask,
+    Require,
+}
+
+/// `Strict-Transport-Security` (RFC 6797).
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["max_age"]))]
+pub(super) struct Hsts {
+    /// How long a browser remembers it. Nothing takes it back before; `0s` makes browsers forget.
+    #[schemars(example = &"365d")]
+    pub(super) max_age: Option<Span>,
+    /// For every host below as well.
+    #[schemars(extend("default" = false))]
+    pub(super) include_subdomains: Option<bool>,
+    /// Consent to be built into browsers, which cannot be taken back for months.
+    #[schemars(extend("default" = false))]
+    pub(super) preload: Option<bool>,
+}
+
+/// Where a listener sends everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RedirectTo {
+    Https,
 }
 
 /// Scheme and port in the browser's address; the host comes from the request.
@@ -446,7 +517,8 @@ pub(super) enum Algorithm {
 #[serde(deny_unknown_fields)]
 pub(super) struct Identity {
     /// `Header: claim`, or `Header: { claim: NAME, encoding: utf8 }`. `idle_until` and `ends_at` are when the session ends
-    /// if it is not used, and at the latest (RFC 3339), whatever claims a user file or a token has under these names.
+    /// if it is not used, and at the latest (RFC 3339), `client_certificate_subject` and `client_certificate_fingerprint` what
+    /// the client has shown on this connection, whatever claims a user file or a token has under these names.
     #[schemars(extend("default" = { "X-Auth-User": "subject", "X-Auth-Email": "email", "X-Auth-Groups": "groups" }))]
     pub(super) headers: Option<Entries<HeaderSource>>,
     /// Further headers that old applications believe; removed from every request.
@@ -615,6 +687,37 @@ pub(super) struct Rule {
     pub(super) email_domain: Option<OneOrMany<Plain>>,
     /// `{ CLAIM: VALUE }`: the claim is, or contains, one of these values.
     pub(super) claims: Option<Entries<OneOrMany<Plain>>>,
+    /// The client has shown a certificate on this connection: `any`, or one of a subject or a fingerprint. Besides a session or
+    /// a token, never instead of one.
+    pub(super) client_certificate: Option<CertificateAsked>,
+}
+
+/// `any`, or what is asked of a client's certificate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum CertificateAsked {
+    /// One that an authority of `client_ca` has issued.
+    Word(AnyCertificate),
+    /// One of these.
+    Written(CertificateWritten),
+}
+
+/// Any certificate that counts.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AnyCertificate {
+    Any,
+}
+
+/// What is asked of a client's certificate: exactly one of these.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CertificateWritten {
+    /// Its subject, letter for letter as RFC 4514 writes it (`openssl x509 -noout -subject -nameopt RFC2253`).
+    #[schemars(example = &"CN=alice,O=Example")]
+    pub(super) subject: Option<OneOrMany<String>>,
+    /// SHA-256 of the certificate in hex.
+    pub(super) fingerprint: Option<OneOrMany<String>>,
 }
 
 /// A route.

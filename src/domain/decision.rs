@@ -4,6 +4,7 @@
 //! type. What a request presented was looked up before; here it is only weighed.
 
 use crate::domain::access::{Access, EntryId, Preflight, Protected};
+use crate::domain::certificate::ClientCertificate;
 use crate::domain::head::HeadRejection;
 use crate::domain::identity::{Identity, IdentityRef};
 use crate::domain::session::{Cause, Session};
@@ -85,6 +86,8 @@ pub struct Facts<'a> {
     pub foreign: bool,
     /// It is a CORS preflight: OPTIONS with `Origin` and `Access-Control-Request-Method`.
     pub preflight: bool,
+    /// What the client has proved to hold when the connection was opened.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 /// Why a request was turned away.
@@ -120,6 +123,9 @@ pub enum Rejection {
     /// A form without its proof of origin.
     #[error("this form is too old or came from elsewhere; open the page again")]
     BadForm(&'static str),
+    /// The connection was opened for another host, or proves a client's certificate by rules that are not in force any more.
+    #[error("this connection was opened for something else; open another one")]
+    Misdirected,
     /// The body is larger than its bound.
     #[error("this request is too large")]
     TooLarge,
@@ -168,6 +174,7 @@ impl Rejection {
             Self::Unauthenticated(cause) => cause.reason(),
             Self::Forbidden => "not_allowed",
             Self::Foreign => "cross_origin",
+            Self::Misdirected => "misdirected",
             Self::TooLarge => "too_large",
             Self::LengthRequired => "length_required",
             Self::TooSlow => "too_slow",
@@ -233,7 +240,7 @@ pub fn decide(access: &Access, facts: Facts<'_>, presented: Presented) -> Result
         Credential::Token(token) if !protected.tokens.contains(&token.entry) => {
             Rejection::BadBearer("other_entry")
         }
-        _ if protected.allow.holds(credential.identity()) => {
+        _ if protected.allow.holds(credential.identity(), facts.certificate) => {
             return Ok(Admission { credential: Some(credential) });
         }
         _ => Rejection::Forbidden,

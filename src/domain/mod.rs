@@ -3,6 +3,7 @@
 pub mod access;
 pub mod browser;
 pub mod caching;
+pub mod certificate;
 pub mod chunked;
 pub mod cookie;
 pub mod decision;

@@ -1,9 +1,10 @@
-//! `allow`: what must hold of an identity.
+//! `allow`: what must hold of an identity, and of the connection that it came over.
 //!
 //! A rule looks at claims alone and is decided on their header form, so that nothing is decoded on a request's path.
 //! A claim that is absent holds never. Under `not` that turns round: `not: { groups: guests }` admits a subject
 //! without any groups. Where that is not meant, an `all` beside it names what must be there.
 
+use crate::domain::certificate::{CertificateRule, ClientCertificate};
 use crate::domain::identity::{Claim, EMAIL, IdentityRef, Literal};
 use std::fmt;
 
@@ -29,16 +30,20 @@ pub enum Rule {
     ///
     /// Domains compare whole. A value that is not plainly one address matches none of them.
     EmailDomain(Vec<String>),
+    /// The client has shown such a certificate on this connection.
+    Certificate(CertificateRule),
 }
 
 impl Rule {
-    /// Whether it holds of `identity`. Allocates nothing; recursion is as deep as the file nests.
-    pub fn holds(&self, identity: IdentityRef<'_>) -> bool {
+    /// Whether it holds of `identity` on a connection with this client's certificate. Allocates nothing; recursion is as deep
+    /// as the file nests.
+    pub fn holds(&self, identity: IdentityRef<'_>, certificate: Option<&ClientCertificate>) -> bool {
         match self {
             Self::Everyone => true,
-            Self::All(rules) => rules.iter().all(|rule| rule.holds(identity)),
-            Self::Any(rules) => rules.iter().any(|rule| rule.holds(identity)),
-            Self::Not(rule) => !rule.holds(identity),
+            Self::All(rules) => rules.iter().all(|rule| rule.holds(identity, certificate)),
+            Self::Any(rules) => rules.iter().any(|rule| rule.holds(identity, certificate)),
+            Self::Not(rule) => !rule.holds(identity, certificate),
+            Self::Certificate(rule) => rule.holds(certificate),
             Self::Claim { name, any_of } => {
                 identity.claim(name).is_some_and(|claim| any_of.iter().any(|literal| claim.has(literal)))
             }
@@ -80,6 +85,15 @@ impl fmt::Display for Rule {
             Self::Claim { name, any_of } => {
                 write!(f, "{name} ")?;
                 write_list(f, any_of.iter().map(|literal| format!("{literal:?}")))
+            }
+            Self::Certificate(CertificateRule::Any) => f.write_str("any client_certificate"),
+            Self::Certificate(CertificateRule::Subject(subjects)) => {
+                f.write_str("client_certificate subject ")?;
+                write_list(f, subjects.iter())
+            }
+            Self::Certificate(CertificateRule::Fingerprint(fingerprints)) => {
+                f.write_str("client_certificate fingerprint ")?;
+                write_list(f, fingerprints.iter())
             }
             Self::EmailDomain(domains) => {
                 f.write_str("email at ")?;
@@ -169,7 +183,7 @@ mod tests {
             (Rule::All(Vec::new()), true),
             (Rule::Any(Vec::new()), false),
         ] {
-            assert_eq!(rule.holds(alice.as_ref()), expected, "{rule}");
+            assert_eq!(rule.holds(alice.as_ref(), None), expected, "{rule}");
         }
     }
 
@@ -193,10 +207,14 @@ mod tests {
             ("example.com", false),
         ] {
             let identity = with_email(email);
-            assert_eq!(at(&["example.com", "example.org"]).holds(identity.as_ref()), expected, "{email}");
+            assert_eq!(
+                at(&["example.com", "example.org"]).holds(identity.as_ref(), None),
+                expected,
+                "{email}"
+            );
         }
         let list = somebody(&[(EMAIL, ClaimValue::List(vec!["alice@example.com".to_owned()]))]);
-        assert!(!at(&["example.com"]).holds(list.as_ref()), "a list is not an address");
+        assert!(!at(&["example.com"]).holds(list.as_ref(), None), "a list is not an address");
     }
 
     #[test]
@@ -214,6 +232,10 @@ mod tests {
             (Rule::All(vec![Rule::Any(vec![ops()])]), "groups ops or dev"),
             (not(Rule::Any(vec![Rule::All(vec![ops(), bob()])])), "not (groups ops or dev, and subject 李)"),
             (Rule::Any(Vec::new()), "nobody"),
+            (
+                Rule::Certificate(CertificateRule::Subject(vec!["CN=a".to_owned(), "CN=b".to_owned()])),
+                "client_certificate subject CN=a or CN=b",
+            ),
         ] {
             assert_eq!(rule.to_string(), expected);
         }

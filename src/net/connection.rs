@@ -11,6 +11,7 @@ use crate::net::Timeouts;
 use crate::net::http2;
 use crate::net::parting::Parting;
 use crate::net::streams::{Cut, Standing, Streams};
+use crate::net::tls::{self, Secured};
 use crate::net::wire::{HeadEnd, Wire};
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -53,6 +54,7 @@ pub struct Link {
     server: Mutex<Option<Waker>>,
     parting: Mutex<Option<Parting>>,
     last_answer: Mutex<Vec<u8>>,
+    secured: OnceLock<Arc<Secured>>,
 }
 
 impl Link {
@@ -66,6 +68,7 @@ impl Link {
             server: Mutex::new(None),
             parting: Mutex::new(None),
             last_answer: Mutex::default(),
+            secured: OnceLock::new(),
             listener,
             peer,
             shown: HeaderValue::from_str(&address_of(peer).to_string()).expect("an address is visible ASCII"),
@@ -79,7 +82,12 @@ impl Link {
 
     /// The link of an exchange that runs beside others on the connection of this one.
     pub(crate) fn beside(&self) -> Self {
-        Self::new(self.listener, self.peer, self.streams.clone())
+        let beside = Self::new(self.listener, self.peer, self.streams.clone());
+        if let Some(secured) = self.secured.get() {
+            // Nothing was set before.
+            let _ = beside.secured.set(secured.clone());
+        }
+        beside
     }
 
     /// The link of the connection that an exchange came over.
@@ -105,6 +113,17 @@ impl Link {
     /// [`Link::address`], ready for a header.
     pub fn address_value(&self) -> &HeaderValue {
         &self.shown
+    }
+
+    /// TLS is settled.
+    pub(crate) fn secure(&self, secured: Secured) {
+        // A connection is secured once; it would keep what was settled first.
+        let _ = self.secured.set(Arc::new(secured));
+    }
+
+    /// What TLS has settled about the connection; nothing without TLS.
+    pub fn secured(&self) -> Option<&Arc<Secured>> {
+        self.secured.get()
     }
 
     /// The filters have the exchange: from now on they log it.
@@ -284,7 +303,8 @@ pub enum Refusal {
 
 /// Serves requests on `wire` until it closes, `stop` turns true between two of them, or one was refused.
 ///
-/// A client may begin with HTTP/2 (RFC 9113 §3.3) where there are `slots` for the exchanges beside a connection's first.
+/// Where there are `slots` for the exchanges beside a connection's first, HTTP/2 is spoken too: if the handshake of TLS settled on it,
+/// without TLS if the client begins with it (RFC 9113 §3).
 pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static>(
     mut wire: Box<Wire>,
     app: &Arc<A>,
@@ -300,6 +320,13 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
     };
     tokio::pin!(stopped);
     let link = wire.link().clone();
+    if let Some(slots) = slots
+        && link.secured().is_some_and(|secured| secured.protocol.as_deref() == Some(tls::HTTP2))
+    {
+        let (transport, ahead) = wire.into_parts();
+        let serving = http2::Serving { app, timeouts, stop, refused, slots };
+        return serving.serve(transport, ahead, &link).await;
+    }
     let mut wait = timeouts.head;
     let mut known = None;
     let mut is_first = true;
@@ -341,11 +368,11 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
                     _ => return,
                 }
             }
-            Err(HeadEnd::Idle) => return,
+            Err(HeadEnd::Idle) => return wire.close().await,
             Err(HeadEnd::Broken) => Refusal::Broken,
             Err(HeadEnd::Late) => Refusal::Late,
             Err(HeadEnd::Refused(rejection)) => match slots {
-                Some(slots) if is_first && wire.begins_http2() => {
+                Some(slots) if is_first && link.secured().is_none() && wire.begins_http2() => {
                     let (transport, ahead) = wire.into_parts();
                     let serving = http2::Serving { app, timeouts, stop, refused, slots };
                     return serving.serve(transport, ahead, &link).await;

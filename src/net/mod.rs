@@ -6,6 +6,7 @@ pub mod listener;
 mod outgoing;
 mod parting;
 pub mod streams;
+pub mod tls;
 mod transport;
 pub mod wire;
 

@@ -1,12 +1,14 @@
-//! The socket below a connection.
+//! The socket below a connection, with TLS on it or without.
 
+use crate::net::tls::rewound::Rewound;
 use bytes::BytesMut;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub enum Transport {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// TCP with TLS. Boxed: its state is many times that of a socket.
+    Tls(Box<TlsStream<Rewound>>),
 }
 
 impl Transport {
@@ -23,26 +27,38 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
             Self::Unix(_) => Ok(()),
+            Self::Tls(stream) => stream.get_ref().0.socket.set_nodelay(true),
+        }
+    }
+
+    /// Whether bytes that were written still wait in here for the socket.
+    pub(crate) fn holds_back(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.wants_write(),
         }
     }
 
     /// Reads once, up to `most` bytes or what `into` has room for; room is made only when there is something to read.
     pub(crate) fn poll_fill(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         into: &mut BytesMut,
         most: usize,
     ) -> Poll<io::Result<usize>> {
         loop {
-            let ready = match self {
-                Self::Tcp(stream) => stream.poll_read_ready(cx),
-                Self::Unix(stream) => stream.poll_read_ready(cx),
-            };
-            ready!(ready)?;
-            into.reserve(most);
             let read = match self {
-                Self::Tcp(stream) => stream.try_read_buf(into),
-                Self::Unix(stream) => stream.try_read_buf(into),
+                Self::Tcp(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    into.reserve(most);
+                    stream.try_read_buf(into)
+                }
+                Self::Unix(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    into.reserve(most);
+                    stream.try_read_buf(into)
+                }
+                Self::Tls(stream) => return poll_decrypted(Pin::new(stream), cx, into, most),
             };
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -52,11 +68,38 @@ impl Transport {
     }
 }
 
+/// [`Transport::poll_fill`] of what came encrypted.
+fn poll_decrypted(
+    mut stream: Pin<&mut TlsStream<Rewound>>,
+    cx: &mut Context<'_>,
+    into: &mut BytesMut,
+    most: usize,
+) -> Poll<io::Result<usize>> {
+    let read = match ready!(stream.as_mut().poll_fill_buf(cx)) {
+        Ok(bytes) => {
+            let read = bytes.len().min(most);
+            into.extend_from_slice(&bytes[..read]);
+            read
+        }
+        Err(error) if is_rude(&error) => 0,
+        Err(error) => return Poll::Ready(Err(error)),
+    };
+    stream.consume(read);
+    Poll::Ready(Ok(read))
+}
+
+/// The client closed without saying so in TLS, as many do. Every message tells its own length, so that this is an end like any
+/// other, and one in the middle of a message shows as such.
+fn is_rude(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+}
+
 impl AsRawFd for Transport {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Self::Tcp(stream) => stream.as_raw_fd(),
             Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.get_ref().0.socket.as_raw_fd(),
         }
     }
 }
@@ -66,6 +109,10 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => match ready!(Pin::new(stream).poll_read(cx, buf)) {
+                Err(error) if is_rude(&error) => Poll::Ready(Ok(())),
+                other => Poll::Ready(other),
+            },
         }
     }
 }
@@ -75,6 +122,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -82,6 +130,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -89,6 +138,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

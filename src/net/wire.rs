@@ -14,6 +14,9 @@ use crate::net::connection::Link;
 use crate::net::http2::PREFACE_HEAD;
 use crate::net::outgoing::Outgoing;
 use crate::net::parting::Parting;
+use crate::net::tls::handshake;
+use crate::net::tls::rewound::Rewound;
+use crate::net::tls::{HandshakeEnd, TlsTerms};
 use crate::net::transport::Transport;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -38,8 +41,11 @@ const GATHER_BYTES: usize = 4096;
 /// How much is read ahead of a request that is still being answered.
 const AHEAD_BYTES_MAX: usize = head::HEAD_BYTES_MAX;
 
+/// How long a goodbye may take.
+const GOODBYE_MAX: Duration = Duration::from_millis(500);
+
 /// Why there is a transport.
-const TRANSPORT: &str = "only dropping the wire takes it away";
+const TRANSPORT: &str = "only dropping the wire takes it away, or a handshake that failed";
 
 /// What [`Wire::read_head`] may come to.
 #[derive(Debug)]
@@ -70,7 +76,7 @@ enum Phase {
 
 /// A connection that yields one request at a time.
 pub struct Wire {
-    /// There until the wire is dropped.
+    /// There until the wire is dropped, but while TLS is being settled.
     transport: Option<Transport>,
     link: Arc<Link>,
     digest: Arc<ProxyDigest>,
@@ -107,6 +113,45 @@ impl Wire {
     /// What the filters and the connection share.
     pub fn link(&self) -> &Arc<Link> {
         &self.link
+    }
+
+    /// Settles TLS on a fresh connection; what was read ahead belongs to it. `within` bounds the whole, `stop` ends only the wait
+    /// for a first byte.
+    pub async fn secure(
+        &mut self,
+        terms: &TlsTerms,
+        within: Duration,
+        stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+    ) -> Result<(), HandshakeEnd> {
+        let settling = async {
+            if self.ahead.is_empty() {
+                tokio::select! {
+                    read = std::future::poll_fn(|cx| self.poll_fill(cx)) => {
+                        read.map_err(|_| HandshakeEnd::Idle)?;
+                    }
+                    () = stop => {}
+                }
+            }
+            handshake::begins(*self.ahead.first().ok_or(HandshakeEnd::Idle)?)?;
+            let Some(Transport::Tcp(socket)) = self.transport.take() else {
+                return Err(HandshakeEnd::Failed("no_tls"));
+            };
+            let socket = Rewound::new(std::mem::take(&mut self.ahead), socket);
+            handshake::settle(socket, terms).await
+        };
+        let settled = tokio::time::timeout(within, settling).await.unwrap_or(Err(HandshakeEnd::Late));
+        let (stream, secured) = settled?;
+        self.transport = Some(Transport::Tls(stream));
+        self.link.secure(secured);
+        Ok(())
+    }
+
+    /// Says goodbye where that is a thing to say: TLS tells its end from a cut line.
+    pub async fn close(mut self: Box<Self>) {
+        if let Some(Transport::Tls(stream)) = &mut self.transport {
+            // Whatever happens to a connection that is being closed, it is closed.
+            let _ = tokio::time::timeout(GOODBYE_MAX, stream.shutdown()).await;
+        }
     }
 
     /// Reads one request head, whole, and delimits what belongs to it.
@@ -256,6 +301,12 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
+    /// Everything that was written is with the system.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_gathered(cx))?;
+        Pin::new(self.transport()).poll_flush(cx)
+    }
+
     fn read_length(
         &mut self,
         cx: &mut Context<'_>,
@@ -334,10 +385,10 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &mut *self;
-        if !wire.gathered.is_empty() {
+        if !wire.gathered.is_empty() || wire.transport().holds_back() {
             // The exchange waits: the head of an answer whose body takes its time does not wait with it. A failure shows
             // again where the next bytes are written.
-            let _ = wire.poll_gathered(cx);
+            let _ = wire.poll_sent(cx);
         }
         let had = buf.filled().len();
         ready!(match wire.phase {
@@ -359,7 +410,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_gathered(cx))?;
+        ready!(self.poll_sent(cx))?;
         // An idle connection keeps no buffer.
         self.gathered = BytesMut::new();
         Poll::Ready(Ok(()))

@@ -14,6 +14,7 @@ use crate::domain::route::Miss;
 use crate::domain::session::{Cause, ScopeId};
 use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
+use crate::net::tls::Secured;
 use crate::proxy::settings::External;
 use crate::proxy::snapshot::Snapshot;
 use crate::store::table::Table;
@@ -64,6 +65,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) sessions: &'a Table,
     pub(crate) outside: External,
     pub(crate) host: &'a Host<'a>,
+    /// What TLS has settled about the connection.
+    pub(crate) secured: Option<&'a Secured>,
     /// The instant for session deadlines.
     pub(crate) now: Timestamp,
     /// The instant for `exp` and `nbf`; read only where a token is to be verified.
@@ -82,7 +85,7 @@ pub(crate) fn admit(asking: &Asking<'_>, route: usize, head: &RequestHeader) -> 
 
 /// The facts about a request besides its credential.
 pub(crate) fn facts<'a>(
-    asking: &Asking<'_>,
+    asking: &Asking<'a>,
     access: &Access,
     method: &'a Method,
     headers: &HeaderMap,
@@ -102,6 +105,7 @@ pub(crate) fn facts<'a>(
         preflight: *method == Method::OPTIONS
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+        certificate: asking.secured.and_then(|secured| secured.certificate.as_ref()),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::domain::time::Timestamp;
 use crate::net::connection::Link;
 use crate::proxy::observe::Record;
 use crate::proxy::respond;
-use crate::proxy::snapshot::Snapshot;
+use crate::proxy::snapshot::{Front, Snapshot};
 use crate::proxy::visit::Patches;
 use http::HeaderValue;
 use std::net::IpAddr;
@@ -47,6 +47,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// What is settled for the listener that this exchange came over.
+    pub(crate) fn front(&self) -> &Front {
+        let number = self.link.as_ref().map_or(0, |link| link.listener());
+        &self.snapshot.fronts[number]
+    }
+
     /// The session that admitted the request, if one did.
     pub(crate) fn admitting(&self) -> Option<&Session> {
         self.admission.as_ref()?.credential()?.session()

@@ -73,12 +73,21 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
     headers.insert(REQUEST_ID, forwarding.request_id.clone());
     if let Some(credential) = admission.credential() {
         let identity = credential.identity();
-        for header in &upstream.identity {
+        for header in upstream.identity.iter().filter(|header| header.certificate.is_none()) {
             let value = match header.deadline {
                 Some(deadline) => instant(credential, deadline, forwarding.sessions),
                 None => identity.claim(&header.claim).and_then(|claim| value_of(header, claim.header_form())),
             };
             if let Some(value) = value {
+                headers.insert(header.name.clone(), value);
+            }
+        }
+    }
+    if let Some(certificate) = forwarding.link.secured().and_then(|secured| secured.certificate.as_ref()) {
+        // It says who is connected, not who has signed in: on every route.
+        for header in &upstream.identity {
+            let claim = header.certificate.and_then(|claim| certificate.claim(claim));
+            if let Some(value) = claim.and_then(|claim| value_of(header, claim)) {
                 headers.insert(header.name.clone(), value);
             }
         }

@@ -20,6 +20,7 @@ use crate::proxy::http2;
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
 use crate::proxy::read;
+use crate::proxy::redirect;
 use crate::proxy::remember;
 use crate::proxy::renewal;
 use crate::proxy::respond::{self, Answer, Audience};
@@ -29,7 +30,7 @@ use crate::proxy::visit::{self, Patches};
 use crate::telemetry::metrics::Outcome;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{SET_COOKIE, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -66,6 +67,12 @@ impl Gateway {
         let head = exchange.req_header();
         ctx.head_only = head.method == Method::HEAD;
         let host = read::host_of(head);
+        let secured = ctx.link.as_ref().and_then(|link| link.secured()).cloned();
+        ctx.front().takes(secured.as_deref(), &host)?;
+        if ctx.front().redirect.is_some() {
+            ctx.record.outcome = Some(Outcome::Own);
+            return Box::pin(redirect::answer(head, ctx)).await.map(Some);
+        }
         let target =
             Target::parse(head.raw_path()).map_err(|rejection| Rejection::BadRequest(rejection.reason()))?;
         let outside = ctx.outside();
@@ -85,6 +92,7 @@ impl Gateway {
             sessions: &self.parts.sessions,
             outside,
             host: &host,
+            secured: secured.as_deref(),
             now: ctx.now,
             wall: &|| self.parts.clock.wall(),
         };
@@ -188,6 +196,10 @@ impl Gateway {
         ctx: &mut Context,
         rejection: &Rejection,
     ) -> pingora::Result<()> {
+        if *rejection == Rejection::Misdirected {
+            // Another connection may do.
+            exchange.set_keepalive(None);
+        }
         // What we answer ourselves is short.
         if let Some(link) = &ctx.link {
             link.untie();
@@ -385,6 +397,9 @@ impl ProxyHttp for Gateway {
         };
         let changes = respond::changes(exchange.req_header(), ctx);
         respond::clean(head, &ctx.snapshot, ctx.outside(), audience, changes)?;
+        if let Some(hsts) = &ctx.front().hsts {
+            head.insert_header(STRICT_TRANSPORT_SECURITY, hsts.clone())?;
+        }
         match cookie {
             Some(cookie) => head.append_header(SET_COOKIE, cookie).map(|_| ()),
             None => Ok(()),

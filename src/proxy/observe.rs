@@ -220,6 +220,20 @@ impl Drop for Record {
     }
 }
 
+impl Parts {
+    /// A handshake failed: it is counted, and one a minute of each kind is told. Whoever knocks at every port fills no log.
+    pub fn note_failed_handshake(&self, link: &Link, reason: &'static str) {
+        self.metrics.handshake_failed(reason);
+        if self.paces.lines.allows(("tls", reason), self.clock.now()) {
+            tracing::info!(
+                reason,
+                client = %link.address(),
+                "a TLS handshake failed; others like it are only counted for a minute"
+            );
+        }
+    }
+}
+
 impl RefusedHeads for Parts {
     /// A head that no filter ever saw still gets its line, its count and a problem document.
     fn refused(&self, link: &Link, refusal: Refusal) -> Option<Vec<u8>> {
@@ -259,7 +273,9 @@ impl RefusedHeads for Parts {
             user_agent: None,
         });
         match (refusal, status) {
-            (Refusal::Head(_) | Refusal::Late, Some(status)) => Some(respond::raw(status, request_id)),
+            (Refusal::Head(_) | Refusal::Late, Some(status)) => {
+                Some(respond::raw(status, request_id, snapshot.fronts.get(link.listener())))
+            }
             _ => None,
         }
     }

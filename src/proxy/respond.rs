@@ -16,10 +16,11 @@ use crate::proxy::http2;
 use crate::proxy::pages::{Language, Page};
 use crate::proxy::read;
 use crate::proxy::settings::{External, UpstreamHost};
-use crate::proxy::snapshot::Snapshot;
+use crate::proxy::snapshot::{Front, Snapshot};
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING, VARY,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, SET_COOKIE, STRICT_TRANSPORT_SECURITY,
+    TRANSFER_ENCODING, VARY,
 };
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -69,6 +70,10 @@ impl Answer {
         self.status.is_redirection()
     }
 
+    pub(crate) fn with_body(self, body: Bytes) -> Self {
+        Self { body, ..self }
+    }
+
     pub(crate) fn with(mut self, name: &'static str, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -90,6 +95,9 @@ pub(crate) async fn send(exchange: &mut Exchange, ctx: &mut Context, answer: Ans
     head.insert_header("X-Content-Type-Options", "nosniff")?;
     head.insert_header("Referrer-Policy", "same-origin")?;
     head.insert_header("X-Request-Id", ctx.request_id_value())?;
+    if let Some(hsts) = &ctx.front().hsts {
+        head.insert_header(STRICT_TRANSPORT_SECURITY, hsts.clone())?;
+    }
     let bare = head_only || body.is_empty();
     exchange.write_response_header(Box::new(head), bare).await?;
     if !bare {
@@ -111,6 +119,7 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) | Rejection::SubjectFull => {
             StatusCode::FORBIDDEN
         }
+        Rejection::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         Rejection::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::LengthRequired => StatusCode::LENGTH_REQUIRED,
         Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -177,7 +186,11 @@ fn page_for<'a>(
         }
         (Rejection::TooLarge, _) => Page::TooLarge,
         (
-            Rejection::BadRequest(_) | Rejection::Head(_) | Rejection::LengthRequired | Rejection::TooSlow,
+            Rejection::BadRequest(_)
+            | Rejection::Head(_)
+            | Rejection::Misdirected
+            | Rejection::LengthRequired
+            | Rejection::TooSlow,
             _,
         ) => Page::BadRequest,
         (Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer, _) => Page::Unavailable,
@@ -222,6 +235,11 @@ fn base_url(head: &RequestHeader, ctx: &Context) -> String {
         Some((host, outside)) if !route_names_hosts => (host.as_str(), *outside),
         _ => (request_host.name(), ctx.outside()),
     };
+    origin_url(host, outside)
+}
+
+/// `scheme://host[:port]`; the usual port is left out.
+pub(crate) fn origin_url(host: &str, outside: External) -> String {
     let (scheme, usual) = if outside.https { ("https", 443) } else { ("http", 80) };
     if outside.port == usual {
         format!("{scheme}://{host}")
@@ -256,9 +274,15 @@ pub(crate) fn allow(methods: &[Method]) -> HeaderValue {
 }
 
 /// The whole answer, as bytes, to a head that no filter saw; the connection ends with it.
-pub(crate) fn raw(status: u16, request_id: &str) -> Vec<u8> {
+pub(crate) fn raw(status: u16, request_id: &str, front: Option<&Front>) -> Vec<u8> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    write(status, &Rejection::BadRequest("head"), "", request_id, false)
+    write(status, &Rejection::BadRequest("head"), &hsts_line(front), request_id, false)
+}
+
+/// `Strict-Transport-Security` as a line of a head.
+fn hsts_line(front: Option<&Front>) -> String {
+    let value = front.and_then(|front| front.hsts.as_ref()?.to_str().ok());
+    value.map_or_else(String::new, |value| format!("Strict-Transport-Security: {value}\r\n"))
 }
 
 /// The whole answer, as bytes, to a request whose session ended while it waited for its answer.
@@ -266,8 +290,9 @@ pub(crate) fn ended(ctx: &Context) -> Vec<u8> {
     let rejection = Rejection::Unauthenticated(Cause::Absent);
     let takes_tokens = ctx.route.is_some_and(|route| ctx.snapshot.route[route].takes_tokens());
     let challenge = challenge(&rejection, takes_tokens);
-    let challenge = format!("WWW-Authenticate: {}\r\n", challenge.to_str().unwrap_or_default());
-    write(status(&rejection), &rejection, &challenge, ctx.request_id_text(), ctx.head_only)
+    let hsts = hsts_line(Some(ctx.front()));
+    let fields = format!("WWW-Authenticate: {}\r\n{hsts}", challenge.to_str().unwrap_or_default());
+    write(status(&rejection), &rejection, &fields, ctx.request_id_text(), ctx.head_only)
 }
 
 fn write(

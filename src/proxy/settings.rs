@@ -1,12 +1,15 @@
 //! The settings that the walk of a request obeys.
 
 use crate::domain::access::Access;
+use crate::domain::certificate::CertificateClaim;
 use crate::domain::redirect::Redirect;
 use crate::domain::route::HostPattern;
 use crate::domain::session::SpaceId;
+use crate::net::tls::TlsSettings;
 use crate::proxy::changes::Changes;
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What browsers see of a plain listener.
@@ -25,8 +28,21 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// What browsers see; absent: plain http on the listener's own port.
     pub external: Option<External>,
+    /// How it speaks TLS; absent: it does not.
+    pub tls: Option<TlsSettings>,
+    /// The value of `Strict-Transport-Security` (RFC 6797 §6.1) in every answer.
+    pub hsts: Option<HeaderValue>,
+    /// It sends everybody to https, and does nothing else.
+    pub redirect: Option<RedirectSettings>,
     /// Its connections' clocks.
     pub timeouts: crate::net::Timeouts,
+}
+
+/// What a listener does that sends everybody to https. Its [`External`] is where they are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectSettings {
+    /// The folder in which an ACME client leaves its answers to challenges.
+    pub acme_webroot: Option<PathBuf>,
 }
 
 /// How a claim is written into a header.
@@ -56,6 +72,8 @@ pub struct IdentityHeader {
     pub claim: String,
     /// The deadline of the session that it carries instead: a claim of that name is never looked at.
     pub deadline: Option<Deadline>,
+    /// What it carries of the connection's client certificate instead: a claim of that name is never looked at either.
+    pub certificate: Option<CertificateClaim>,
     /// How.
     pub encoding: Encoding,
 }

@@ -20,6 +20,7 @@ use crate::domain::session::{ScopeId, Session, SpaceId};
 use crate::proxy::admit::scope_of;
 use crate::proxy::changes::Changes;
 pub use crate::proxy::forward::GUARDED;
+pub use crate::proxy::front::Front;
 use crate::proxy::pages::Pages;
 use crate::proxy::settings::{CookieSettings, External, SessionRules};
 use crate::proxy::upstream::Upstream;
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub guard: Guard,
     /// What browsers see, by number of the listener.
     pub outside: Vec<External>,
+    /// What else is settled for each listener, by its number.
+    pub fronts: Vec<Front>,
     /// Host and port of `external_url`.
     pub external_url: Option<(String, External)>,
     /// Whose `X-Forwarded-*` is believed.

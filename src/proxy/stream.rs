@@ -5,10 +5,11 @@
 //! is by then; one that it refuses is cut. Short answers are over before that could matter, and keep nothing.
 
 use crate::domain::access::Access;
-use crate::domain::decision::{Credential, Presented, decide};
+use crate::domain::decision::{Credential, Presented, Rejection, decide};
 use crate::domain::session::{Cause, Session};
 use crate::domain::target::{Host, Target};
 use crate::net::streams::Standing;
+use crate::net::tls::Secured;
 use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::parts::Parts;
@@ -23,6 +24,7 @@ const SHORT_BYTES_MAX: u64 = 1 << 20;
 /// What a request asked, as far as decisions depend on it.
 struct Asked {
     listener: usize,
+    secured: Option<Arc<Secured>>,
     host: HeaderValue,
     /// The canonical target.
     target: Box<[u8]>,
@@ -40,6 +42,7 @@ pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &Res
     }
     let asked = Asked {
         listener: link.listener(),
+        secured: link.secured().cloned(),
         host: host.clone(),
         target: request.raw_path().into(),
         method: request.method.clone(),
@@ -69,6 +72,9 @@ impl Asked {
         let (Ok(host), Ok(target)) = (Host::parse(self.host.as_bytes()), Target::parse(&self.target)) else {
             return Err("no_route");
         };
+        if !snapshot.fronts[self.listener].still_believes(self.secured.as_deref()) {
+            return Err(Rejection::Misdirected.reason());
+        }
         let route = match admit::way(&snapshot, &host, &target, &self.method) {
             Ok(Way::Route(route)) => route,
             Ok(Way::Own(_)) => return Err("no_route"),
@@ -79,6 +85,7 @@ impl Asked {
             sessions: &parts.sessions,
             outside: snapshot.outside[self.listener],
             host: &host,
+            secured: self.secured.as_deref(),
             now: parts.clock.now(),
             wall: &|| parts.clock.wall(),
         };

@@ -34,6 +34,9 @@ const PLAIN_MODULES: [&str; 5] = [
     "pingora_runtime",
 ];
 
+/// It tells what peers did wrong in a handshake, a line for each. Those are counted, and told now and then by us.
+const SILENT_CRATE: &str = "rustls";
+
 /// Sends the events of this process, and what other crates write through `log`, to `logs`.
 ///
 /// # Errors
@@ -60,6 +63,7 @@ impl<S: Subscriber> Layer<S> for EventLayer {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         let ours = in_crate(metadata.target(), "vestibule");
         *metadata.level() <= if ours { Level::INFO } else { Level::WARN }
+            && !in_crate(metadata.target(), SILENT_CRATE)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

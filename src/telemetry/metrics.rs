@@ -96,6 +96,7 @@ pub struct Metrics {
     pub upstream_seconds: Histogram,
     exchanges: [IntCounter; STATUS_CLASSES.len()],
     refused_heads: IntCounterVec,
+    failed_handshakes: IntCounterVec,
     exchanges_cut: IntCounterVec,
     /// Exchanges between their head and their end.
     pub exchanges_in_flight: IntGauge,
@@ -176,6 +177,12 @@ impl Metrics {
                 "Requests refused while their head was read, by why",
                 "reason",
             ),
+            failed_handshakes: counters(
+                &r,
+                "tls_handshakes_failed_total",
+                "Connections on which TLS could not be settled, by why",
+                "reason",
+            ),
             exchanges_cut: counters(
                 &r,
                 "exchanges_cut_total",
@@ -244,6 +251,11 @@ impl Metrics {
     /// Counts a head that was refused before it became an exchange.
     pub fn head_refused(&self, reason: &'static str) {
         self.refused_heads.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a connection on which TLS could not be settled.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.failed_handshakes.with_label_values(&[reason]).inc();
     }
 
     /// Counts a finished exchange; `None`: dropped before an answer.

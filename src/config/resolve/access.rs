@@ -7,6 +7,7 @@ use super::super::suggest;
 use super::Resolver;
 use crate::auth::{JwtSettings, SignInSettings};
 use crate::domain::access::{Access, EntryId, Preflight, Protected};
+use crate::domain::certificate::{CertificateClaim, CertificateRule, parse_fingerprint};
 use crate::domain::identity::{EMAIL, ENDS_AT, GROUPS, IDLE_UNTIL, Literal, SOURCE, SUBJECT};
 use crate::domain::origin::Origin;
 use crate::domain::policy::Rule;
@@ -176,12 +177,13 @@ impl Resolver<'_> {
             (EMAIL, raw.email.is_some()),
             ("email_domain", raw.email_domain.is_some()),
             ("claims", raw.claims.is_some()),
+            ("client_certificate", raw.client_certificate.is_some()),
         ];
         let present: Vec<&str> = keys.iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect();
         match present.as_slice() {
             [_] => {}
             [] => {
-                let remedy = "write one of `all`, `any`, `not`, `subject`, `source`, `groups`, `email`, `email_domain`, `claims`";
+                let remedy = "write one of `all`, `any`, `not`, `subject`, `source`, `groups`, `email`, `email_domain`, `claims`, `client_certificate`";
                 self.notes.problem(at, "{}", "says nothing", remedy);
             }
             [first, second, ..] => {
@@ -202,6 +204,9 @@ impl Resolver<'_> {
         if let Some(domains) = &raw.email_domain {
             return self.email_domains(domains, &at.key("email_domain"));
         }
+        if let Some(certificate) = &raw.client_certificate {
+            return self.client_certificate(certificate, &at.key("client_certificate"));
+        }
         if let Some(claims) = &raw.claims {
             return self.claims(claims, &at.key("claims"));
         }
@@ -214,6 +219,48 @@ impl Resolver<'_> {
         }
         // Said above; a rule that nobody meets stands in, and the file is not in force anyway.
         Rule::Any(Vec::new())
+    }
+
+    fn client_certificate(&mut self, raw: &raw::CertificateAsked, at: &At) -> Rule {
+        self.certificates_are_asked_for(at);
+        let written = match raw {
+            raw::CertificateAsked::Word(_) => return Rule::Certificate(CertificateRule::Any),
+            raw::CertificateAsked::Written(written) => written,
+        };
+        let remedy = "write `any`, `{ subject: \"CN=alice,O=Example\" }` or `{ fingerprint: … }`";
+        match (&written.subject, &written.fingerprint) {
+            (Some(subjects), None) => {
+                if subjects.is_empty() || subjects.iter().any(|(_, subject)| subject.is_empty()) {
+                    self.notes.problem(&at.key("subject"), "subject", "is empty", remedy);
+                }
+                let listed = subjects.iter().map(|(_, subject)| subject.clone()).collect();
+                Rule::Certificate(CertificateRule::Subject(listed))
+            }
+            (None, Some(fingerprints)) => {
+                let at = at.key("fingerprint");
+                if fingerprints.is_empty() {
+                    self.notes.problem(&at, "fingerprint", "is empty", remedy);
+                }
+                let mut listed = Vec::new();
+                for (index, text) in fingerprints.iter() {
+                    match parse_fingerprint(text) {
+                        Some(fingerprint) => listed.push(fingerprint),
+                        None => self.notes.problem(
+                            &index.map_or(at.clone(), |index| at.item(index)),
+                            text,
+                            "is no SHA-256 fingerprint",
+                            "write the 64 hex digits of `openssl x509 -noout -fingerprint -sha256 -in FILE`",
+                        ),
+                    }
+                }
+                Rule::Certificate(CertificateRule::Fingerprint(listed))
+            }
+            _ => {
+                let wrong = "needs exactly one of `subject` and `fingerprint`";
+                self.notes.problem(at, "client_certificate", wrong, remedy);
+                Rule::Any(Vec::new())
+            }
+        }
     }
 
     fn rules(&mut self, raw: &[Option<raw::Rule>], at: &At) -> Vec<Rule> {
@@ -255,6 +302,10 @@ impl Resolver<'_> {
                 wrong,
                 "leave it out: sessions end by `sessions`, tokens by their `exp`",
             );
+        }
+        if CertificateClaim::named(name).is_some() {
+            let remedy = "write `client_certificate: { subject: … }` or `{ fingerprint: … }`";
+            self.notes.problem(at, name, "is of the connection, and no claim of anybody's", remedy);
         }
         if name == SOURCE {
             self.sources_are_known(values, at);

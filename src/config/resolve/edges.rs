@@ -45,7 +45,14 @@ impl Resolver<'_> {
             let Some(listener) = listener else { continue };
             let address = listener.address.as_deref().and_then(|text| self.socket(text, &at.key("address")));
             let timeouts = self.listener_timeouts(listener.timeouts.as_ref(), &at.key("timeouts"));
+            let tls = listener.tls.as_ref().and_then(|tls| self.tls(tls, &at.key("tls")));
+            let redirect = self.redirect_listener(listener, &at);
             let external = listener.external.as_ref().and_then(external);
+            if let (Some(_), Some(External { https: false, .. })) = (&listener.tls, external) {
+                let wrong = "is not what browsers see of a listener that speaks TLS";
+                let remedy = "write `https`, or leave `external` out";
+                self.notes.problem(&at.key("external").key("scheme"), "http", wrong, remedy);
+            }
             let Some(address) = address else { continue };
             if let Some((other, _)) = listeners.iter().find(|(_, other)| overlap(other.address, address)) {
                 let wrong = format!("is taken by {other} already");
@@ -56,9 +63,16 @@ impl Resolver<'_> {
                     "write another port, or remove one",
                 );
             }
-            let external = external.or(external_url.map(|(_, external)| *external));
-            listeners.push((at, ListenerSettings { address, external, timeouts }));
+            let external = match &listener.tls {
+                Some(_) => external.or(Some(External { https: true, port: address.port() })),
+                None => external.or(external_url.map(|(_, external)| *external)),
+            };
+            let is_https = external.is_some_and(|external| external.https);
+            let hsts = listener.hsts.as_ref();
+            let hsts = hsts.and_then(|hsts| self.hsts(hsts, is_https || redirect.is_some(), &at.key("hsts")));
+            listeners.push((at, ListenerSettings { address, external, tls, hsts, redirect, timeouts }));
         }
+        self.redirects_lead_somewhere(&mut listeners, external_url.map(|(_, external)| *external));
         listeners
     }
 
@@ -223,8 +237,7 @@ impl Resolver<'_> {
         listeners: &[Placed],
         external_url: Option<&(String, External)>,
     ) {
-        let remedy =
-            "put a TLS terminator before it and write `external: { scheme: https }`, or listen on 127.0.0.1";
+        let remedy = "write `tls: { certificates: … }`; behind a TLS terminator `external: { scheme: https }`; or listen on 127.0.0.1";
         for (at, listener) in listeners {
             let https = listener.external.is_some_and(|external| external.https);
             if !https && !listener.address.ip().is_loopback() {

@@ -4,6 +4,7 @@ use super::super::problem::At;
 use super::super::raw::{self, HeaderSource};
 use super::super::scalar::Entries;
 use super::Resolver;
+use crate::domain::certificate::CertificateClaim;
 use crate::domain::fold::fold;
 use crate::domain::identity::{EMAIL, ENDS_AT, GROUPS, IDLE_UNTIL, SUBJECT};
 use crate::proxy::settings::{Deadline, Encoding, IdentityHeader, UpstreamSettings};
@@ -76,6 +77,7 @@ impl Resolver<'_> {
                 name: HeaderName::from_static(name),
                 claim: claim.to_owned(),
                 deadline: None,
+                certificate: None,
                 encoding: Encoding::Percent,
             };
             return vec![
@@ -121,7 +123,8 @@ impl Resolver<'_> {
                 raw::Encoding::Percent => Encoding::Percent,
                 raw::Encoding::Utf8 => Encoding::Utf8,
             };
-            headers.push(IdentityHeader { name, claim: claim.clone(), deadline, encoding });
+            let certificate = CertificateClaim::named(claim);
+            headers.push(IdentityHeader { name, claim: claim.clone(), deadline, certificate, encoding });
         }
         headers
     }

@@ -12,6 +12,7 @@ mod identity;
 mod routes;
 mod secrets;
 mod sessions;
+mod tls;
 mod upstream_ways;
 mod upstreams;
 mod ways;
@@ -20,6 +21,7 @@ use super::problem::{At, Notes};
 use super::raw::{self, File};
 use super::scalar::{Entries, Span};
 use super::{Config, StoreSettings};
+use crate::domain::time::Timestamp;
 use crate::telemetry::{Format, LogSettings, LogsSettings, Sink};
 use changes::Reserved;
 use std::collections::BTreeSet;
@@ -35,6 +37,8 @@ pub(super) struct Resolver<'a> {
     file: &'a Path,
     env: &'a dyn Fn(&str) -> Option<String>,
     notes: &'a mut Notes,
+    /// To judge certificates by; without, none is.
+    now: Option<Timestamp>,
     /// Every file that was read.
     files: Vec<PathBuf>,
     /// Names that something refers to, by section.
@@ -47,8 +51,9 @@ impl<'a> Resolver<'a> {
         file: &'a Path,
         env: &'a dyn Fn(&str) -> Option<String>,
         notes: &'a mut Notes,
+        now: Option<Timestamp>,
     ) -> Self {
-        Self { raw, file, env, notes, files: vec![file.to_owned()], used: BTreeSet::new() }
+        Self { raw, file, env, notes, now, files: vec![file.to_owned()], used: BTreeSet::new() }
     }
 
     /// The settings; they count only if no problem was noted.

@@ -45,7 +45,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn secret_file(&mut self, path: &str, at: &At) -> Option<Secret<Vec<u8>>> {
+    pub(super) fn secret_file(&mut self, path: &str, at: &At) -> Option<Secret<Vec<u8>>> {
         let mut bytes = self.read_file(path, at)?;
         let place = self.place(path);
         if std::fs::metadata(&place).is_ok_and(|found| found.mode() & 0o004 != 0) {
@@ -63,7 +63,7 @@ impl Resolver<'_> {
     }
 
     /// Reads a whole small file, and notes that it was read.
-    fn read_file(&mut self, path: &str, at: &At) -> Option<Vec<u8>> {
+    pub(super) fn read_file(&mut self, path: &str, at: &At) -> Option<Vec<u8>> {
         let place = self.existing_file(path, at)?;
         let (wrong, remedy) = match read_bounded(&place, SECRET_BYTES_MAX) {
             Ok(bytes) if bytes.len() as u64 <= SECRET_BYTES_MAX => return Some(bytes),

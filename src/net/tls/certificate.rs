@@ -1,0 +1,115 @@
+//! A certificate of ours: read from PEM, its key tried on it, and what it says of itself.
+
+use super::provider;
+use crate::domain::time::Timestamp;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use std::sync::Arc;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::time::ASN1Time;
+
+/// A chain is a server's certificate and a few issuers; more helps nobody.
+const CHAIN_MAX: usize = 16;
+
+/// Why files do not make a certificate to serve with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// No PEM block `CERTIFICATE`, or one that is none inside.
+    #[error("holds no certificate in PEM")]
+    NoCertificate,
+    /// More certificates than a chain has.
+    #[error("holds more than {CHAIN_MAX} certificates")]
+    TooLong,
+    /// No PEM block with a private key, or one that is encrypted.
+    #[error("holds no private key in PEM that is not encrypted")]
+    NoKey,
+    /// RSA below 2048 bits, or a kind of key that TLS does not know.
+    #[error("holds a private key of a kind or size that TLS does not use")]
+    UnfitKey,
+    /// The key belongs to another certificate.
+    #[error("belongs to another certificate")]
+    OtherKey,
+}
+
+impl CertificateError {
+    /// Whether the file with the key is at fault.
+    pub fn is_of_key(self) -> bool {
+        matches!(self, Self::NoKey | Self::UnfitKey | Self::OtherKey)
+    }
+}
+
+/// A certificate with its chain and its key, ready to be presented.
+#[derive(Clone, Debug)]
+pub struct ServerCertificate {
+    pub(super) key: Arc<CertifiedKey>,
+    /// DNS names that it is for, in lower case; `*.example.com` for one label more.
+    pub(super) names: Vec<String>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl ServerCertificate {
+    /// Reads the chain, the server's own certificate first, and its key; `staple` is an OCSP response (DER) to hand out.
+    pub fn new(chain: &[u8], key: &[u8], staple: Option<Vec<u8>>) -> Result<Self, CertificateError> {
+        let chain = read_chain(chain)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::NoKey)?;
+        let mut certified = match CertifiedKey::from_der(chain, key, &provider()) {
+            Ok(certified) => certified,
+            Err(rustls::Error::InconsistentKeys(_)) => return Err(CertificateError::OtherKey),
+            Err(rustls::Error::InvalidCertificate(_)) => return Err(CertificateError::NoCertificate),
+            Err(_) => return Err(CertificateError::UnfitKey),
+        };
+        certified.ocsp = staple;
+        let own = certified.cert.first().ok_or(CertificateError::NoCertificate)?.clone();
+        let (_, read) =
+            x509_parser::parse_x509_certificate(&own).map_err(|_| CertificateError::NoCertificate)?;
+        let validity = read.validity();
+        Ok(Self {
+            key: Arc::new(certified),
+            names: dns_names(&read),
+            not_before: instant(validity.not_before),
+            not_after: instant(validity.not_after),
+        })
+    }
+
+    /// The first instant at which it counts.
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
+    /// The last instant at which it counts.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// DNS names that it is for, in lower case; `*.example.com` for one label more.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
+/// Certificates in PEM, all of them sound inside.
+pub(super) fn read_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).take(CHAIN_MAX + 1).collect();
+    let chain = chain.map_err(|_| CertificateError::NoCertificate)?;
+    if chain.is_empty() || chain.iter().any(|der| x509_parser::parse_x509_certificate(der).is_err()) {
+        return Err(CertificateError::NoCertificate);
+    }
+    if chain.len() > CHAIN_MAX { Err(CertificateError::TooLong) } else { Ok(chain) }
+}
+
+/// The alternative names alone count (RFC 9525 §2); a common name is what somebody is called.
+fn dns_names(read: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(names)) = read.subject_alternative_name() else { return Vec::new() };
+    let dns = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    });
+    dns.collect()
+}
+
+fn instant(time: ASN1Time) -> Timestamp {
+    Timestamp::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+}

@@ -1,0 +1,137 @@
+//! TLS on our listeners: what it is set up with, and what a handshake comes to.
+//!
+//! A listener's [`TlsTerms`] are part of a configuration like its routes: a reload builds another, connections keep
+//! the one they began with. Certificates are chosen by name ([`choice`]), clients may have to show one of theirs.
+//! One crypto library does everything: [`install`] says so to whatever else speaks TLS in this process.
+
+mod certificate;
+mod choice;
+pub(crate) mod handshake;
+pub mod rewound;
+mod subject;
+
+pub use certificate::{CertificateError, ServerCertificate};
+pub use handshake::{HandshakeEnd, SPEAKS_TLS};
+
+use crate::domain::certificate::ClientCertificate;
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier};
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+/// What is spoken inside, the best first (ALPN, RFC 7301).
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+/// The name of HTTP/2 over TLS (RFC 9113 §3.2).
+pub(crate) const HTTP2: &[u8] = b"h2";
+
+/// The one crypto library.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Makes it that of the whole process: rustls would refuse to choose between this one and the one that pingora brings.
+pub fn install() {
+    // Fails only where this was called before.
+    let _ = aws_lc_rs::default_provider().install_default();
+}
+
+/// How a listener speaks TLS.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// The first is for clients that name none of the others; never empty.
+    pub certificates: Vec<ServerCertificate>,
+    /// Clients that are asked for a certificate; absent: nobody is.
+    pub clients: Option<Clients>,
+}
+
+/// Which certificates of clients count.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    verifier: Arc<dyn ClientCertVerifier>,
+    id: u64,
+}
+
+impl Clients {
+    /// `authorities` are certificates in PEM; `required`: a client without one gets no connection.
+    pub fn new(authorities: &[u8], required: bool) -> Result<Self, CertificateError> {
+        let mut roots = RootCertStore::empty();
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u8(u8::from(required));
+        for der in certificate::read_chain(authorities)? {
+            hasher.write(&der);
+            roots.add(der).map_err(|_| CertificateError::NoCertificate)?;
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+        let builder = if required { builder } else { builder.allow_unauthenticated() };
+        let verifier = builder.build().map_err(|_| CertificateError::NoCertificate)?;
+        Ok(Self { verifier, id: hasher.finish() })
+    }
+
+    /// Tells sets of authorities apart.
+    fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl TlsSettings {
+    /// What connections are accepted with.
+    ///
+    /// `before` is that of the same listener until now: where neither asks for certificates, its tickets stay good, and clients
+    /// come back without a full handshake. Where certificates are asked for there are no tickets: each connection proves anew
+    /// that its certificate counts.
+    pub fn terms(&self, before: Option<&TlsTerms>) -> TlsTerms {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .expect("the library has suites for both");
+        let builder = match &self.clients {
+            Some(clients) => builder.with_client_cert_verifier(clients.verifier.clone()),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(choice::Choice::new(&self.certificates)));
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+        if self.clients.is_some() {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        } else if let Some(before) = before.filter(|before| before.clients.is_none()) {
+            config.ticketer = before.config.ticketer.clone();
+            config.session_storage = before.config.session_storage.clone();
+        } else {
+            // Keys of its own that change every six hours and are kept nowhere.
+            config.ticketer = aws_lc_rs::Ticketer::new().expect("the operating system gives random bytes");
+        }
+        TlsTerms { config: Arc::new(config), clients: self.clients.as_ref().map(Clients::id) }
+    }
+}
+
+/// What connections of a listener are accepted with.
+#[derive(Clone, Debug)]
+pub struct TlsTerms {
+    config: Arc<ServerConfig>,
+    clients: Option<u64>,
+}
+
+impl TlsTerms {
+    /// Tells sets of authorities apart: a connection that was opened under another one proves nothing under this one. None:
+    /// nobody is asked for a certificate.
+    pub fn clients(&self) -> Option<u64> {
+        self.clients
+    }
+}
+
+/// What a handshake has settled about a connection.
+#[derive(Debug)]
+pub struct Secured {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The name that the client asked for (SNI), in lower case.
+    pub server_name: Option<Box<str>>,
+    /// What is spoken inside; absent: the client named nothing, and speaks HTTP/1.1.
+    pub protocol: Option<Box<[u8]>>,
+    /// What the client has proved to hold.
+    pub certificate: Option<ClientCertificate>,
+    /// [`TlsTerms::clients`] of the terms that it was settled under.
+    pub clients: Option<u64>,
+}
