@@ -14,6 +14,7 @@ use crate::domain::access::EntryId;
 use crate::domain::fold::Guard;
 use crate::domain::route::{HostPattern, RouteTable};
 use crate::domain::token::KeyRing;
+use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
 use crate::proxy::settings::External;
 use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
@@ -246,6 +247,7 @@ fn compile_route(route: &crate::proxy::settings::RouteSettings, config: &Config)
         forward_authorization: route.forward_authorization,
         data: route.session.data,
         counts_activity: route.session.counts_activity,
+        limits: Limits::new(&route.name, &route.limits),
         upstream: route.upstream,
         names_hosts: !route.hosts.is_empty(),
     }

@@ -17,7 +17,7 @@ use crate::app::reload::Reloader;
 use crate::app::server::{Door, Server, Signals};
 use crate::domain::time::{Clock, Timestamp};
 use crate::net::listener::{self, Bound};
-use crate::net::{Address, Timeouts};
+use crate::net::{Address, ConnectionLimits, Timeouts};
 use crate::proxy::parts::{Paces, Parts};
 use crate::store::journal::Journal;
 use crate::store::sqlite::{OpenError, SqliteFile, SqliteStore};
@@ -103,7 +103,12 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
         .iter()
         .map(|listener| {
             let bound = bind(&Address::Tcp(listener.address))?;
-            Ok(Door { bound, timeouts: listener.timeouts })
+            Ok(Door {
+                bound,
+                timeouts: listener.timeouts,
+                connections: listener.connections,
+                proxy_protocol: listener.proxy_protocol,
+            })
         })
         .collect::<Result<Vec<_>, StartError>>()?;
     let builder = build::Builder::start(metrics.clone())?;
@@ -130,11 +135,11 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
     if let (Some(settings), Some(bound)) = (&config.admin, admin) {
         let door = Arc::new(AdminDoor::admin(settings, control.clone(), clock.clone()));
         reloader.set_admin(door.clone());
-        inner.push((Door { bound, timeouts: Timeouts::default() }, door));
+        inner.push((inner_door(bound), door));
     }
     if let Some(bound) = probes {
         let door = Arc::new(AdminDoor::probes(control, clock.clone()));
-        inner.push((Door { bound, timeouts: Timeouts::default() }, door));
+        inner.push((inner_door(bound), door));
     }
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let server = Server {
@@ -170,6 +175,12 @@ impl Ready {
         parts.logs.stop(LOG_FLUSH_MAX);
         served
     }
+}
+
+/// A door that no stranger should find.
+fn inner_door(bound: Bound) -> Door {
+    let connections = ConnectionLimits { max: None, max_per_client: Some(u32::MAX) };
+    Door { bound, timeouts: Timeouts::default(), connections, proxy_protocol: false }
 }
 
 fn bind(address: &Address) -> Result<Bound, StartError> {

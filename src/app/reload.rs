@@ -300,7 +300,10 @@ fn absolute(file: &Path) -> PathBuf {
 /// What only a restart can change, as the file says it.
 fn fixed(config: &Config) -> Vec<String> {
     let listeners = config.listeners.iter().enumerate().map(|(number, listener)| {
-        format!("listeners[{number}] ({}, {:?})", listener.address, listener.timeouts)
+        let crate::proxy::settings::ListenerSettings { address, timeouts, connections, proxy_protocol, .. } =
+            listener;
+        let proxy_protocol = if *proxy_protocol { ", proxy_protocol" } else { "" };
+        format!("listeners[{number}] ({address}, {timeouts:?}, {connections:?}{proxy_protocol})")
     });
     let admin = config.admin.iter().map(|admin| format!("admin.address ({:?})", admin.address));
     let probes = config.probes.iter().map(|probes| format!("probes.address ({:?})", probes.address));

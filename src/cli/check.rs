@@ -30,7 +30,7 @@ pub fn table(config: &Config, warnings: &[Warning]) -> String {
         let hosts = if hosts.is_empty() { vec!["any".to_owned()] } else { hosts };
         for host in hosts {
             let arrow = || ARROW.to_owned();
-            let (path, who) = (route.path.to_string(), who(config, &route.access));
+            let (path, who) = (route.path.to_string(), who_from_where(config, route));
             rows.push([host, methods(route), path, arrow(), who, arrow(), upstream(config, route)]);
         }
     }
@@ -97,6 +97,15 @@ pub(super) fn upstream(config: &Config, route: &RouteSettings) -> String {
         })
         .collect();
     format!("{} ({})", upstream.name, servers.join(", "))
+}
+
+/// Who may pass, and from which addresses.
+fn who_from_where(config: &Config, route: &RouteSettings) -> String {
+    let who = who(config, &route.access);
+    match &route.limits.clients {
+        Some(clients) => format!("{who}; from {clients}"),
+        None => who,
+    }
 }
 
 /// Who may pass: the ways in, then what must hold.

@@ -18,7 +18,7 @@ use crate::domain::policy::Rule;
 use crate::domain::route::{Miss, RouteTable};
 use crate::domain::secret::Secret;
 use crate::domain::target::{Host, Target};
-use crate::proxy::settings::{Deadline, Encoding, RouteSettings};
+use crate::proxy::settings::{Deadline, Encoding, Per, RateSettings, RouteLimits, RouteSettings};
 use http::Method;
 use std::fmt::Write;
 use std::io::Read;
@@ -173,6 +173,7 @@ fn walk(config: &Config, method: &Method, url: &str, who: &Who, lines: &mut Line
     };
     lines.say("route", format!("{} ({})", route.name, route.path));
     lines.say("access", check::who(config, &route.access));
+    say_limits(&route.limits, lines);
     if decide(config, method, route, who, lines) == Some(Passes) {
         say_session(config, method, &target, route, lines);
     }
@@ -232,6 +233,25 @@ fn decide(
         lines.say("note", format!("with a cookie, 403 unless a page of this host{besides} sent it"));
     }
     Some(Passes)
+}
+
+/// What else a request must keep to; nothing is said where nothing is limited.
+fn say_limits(limits: &RouteLimits, lines: &mut Lines) {
+    if let Some(clients) = &limits.clients {
+        lines.say("clients", format!("403 unless from {clients}"));
+    }
+    if let Some(most) = limits.body_bytes_max {
+        lines.say("body", format!("413 beyond {most} bytes"));
+    }
+    if let Some(RateSettings { per, times, span, burst }) = &limits.rate {
+        let per = match per {
+            Per::Session => "session",
+            Per::Subject => "subject",
+            Per::ClientIp => "client address",
+        };
+        let span = span.as_secs();
+        lines.say("rate", format!("429 beyond {times} in {span} s for each {per}, {burst} at once"));
+    }
 }
 
 /// What the exchange has to do with the visitor's session besides the decision.

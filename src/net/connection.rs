@@ -50,6 +50,8 @@ pub struct Link {
     server: Mutex<Option<Waker>>,
     parting: Mutex<Option<Parting>>,
     last_answer: Mutex<Vec<u8>>,
+    /// The peer took nothing of an answer for too long.
+    stalled: AtomicBool,
 }
 
 impl Link {
@@ -63,6 +65,7 @@ impl Link {
             server: Mutex::new(None),
             parting: Mutex::new(None),
             last_answer: Mutex::default(),
+            stalled: AtomicBool::new(false),
             listener,
             peer,
             shown: HeaderValue::from_str(&address_of(peer).to_string()).expect("an address is visible ASCII"),
@@ -133,6 +136,15 @@ impl Link {
         *self.refused_body.lock()
     }
 
+    pub(crate) fn note_stall(&self) {
+        self.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection was given up because its peer took nothing of an answer for too long.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
     /// The running exchange passes by right of this session, and is cut when that ends; `counts_activity`: what the visitor
     /// sends meanwhile counts as use.
     pub fn tie(self: &Arc<Self>, session: Session, counts_activity: bool) {
@@ -179,7 +191,7 @@ impl Link {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// What is left of the connection after its exchange was cut.
+    /// What is left of the connection after its exchange.
     pub(crate) fn hand_back(&self, parting: Parting) {
         *self.parting.lock() = Some(parting);
     }
@@ -276,33 +288,36 @@ pub async fn serve<A: HttpServerApp + Send + Sync>(
     loop {
         let refusal = match wire.read_head(wait, timeouts.head, stopped.as_mut()).await {
             Ok((head, framing)) => {
+                let keep_alive = framing.keep_alive && wire.age() < timeouts.max_age;
                 link.taken.store(false, Ordering::Relaxed);
                 link.heard.store(0, Ordering::Relaxed);
                 let mut exchange = ServerSession::new_http1(wire);
-                exchange.set_keepalive(framing.keep_alive.then_some(timeouts.keep_alive.as_secs()));
+                exchange.set_keepalive(keep_alive.then_some(timeouts.keep_alive.as_secs()));
                 exchange.set_read_timeout(Some(if framing.upgrade {
                     TUNNEL_PAUSE_MAX
                 } else {
                     timeouts.body
                 }));
-                exchange.set_write_timeout(Some(timeouts.body));
+                exchange.set_write_timeout(Some(timeouts.write));
                 exchange.set_pipelined_prefix(head);
                 let mut exchange = app.process_new_http(exchange, stop);
                 let reusable = link.run(exchange.as_mut(), &mut known).await;
                 // A cut exchange gives the connection back as it is dropped.
                 drop(exchange);
+                if !link.taken.load(Ordering::Relaxed) && link.cut_by().is_none() {
+                    refused.refused(&link, Refusal::Parser);
+                }
                 let parting = link.parting.lock().take();
                 if let Some(parting) = parting {
                     let answer = std::mem::take(&mut *link.last_answer.lock());
-                    parting.close(&answer).await;
+                    // While the server stops, nobody waits long for those who go on sending what is answered.
+                    let stops = *stop.borrow();
+                    parting.close(&answer, stops).await;
                     return;
-                }
-                if !link.taken.load(Ordering::Relaxed) {
-                    refused.refused(&link, Refusal::Parser);
                 }
                 let next = reusable.and_then(|reusable| reusable.consume().0.into_any().downcast().ok());
                 match next {
-                    Some(next) if framing.keep_alive && !framing.upgrade => {
+                    Some(next) if keep_alive && !framing.upgrade => {
                         wire = next;
                         wait = timeouts.keep_alive;
                         continue;

@@ -1,6 +1,8 @@
 //! The settings that the walk of a request obeys.
 
 use crate::domain::access::Access;
+use crate::domain::clients::ClientRule;
+use crate::domain::rate::Rate;
 use crate::domain::route::HostPattern;
 use crate::domain::session::SpaceId;
 use http::{HeaderName, Method};
@@ -25,6 +27,10 @@ pub struct ListenerSettings {
     pub external: Option<External>,
     /// Its connections' clocks.
     pub timeouts: crate::net::Timeouts,
+    /// How many connections it has at once.
+    pub connections: crate::net::ConnectionLimits,
+    /// Connections begin with a header in which a trusted proxy names its client.
+    pub proxy_protocol: bool,
 }
 
 /// How a claim is written into a header.
@@ -130,8 +136,52 @@ pub struct RouteSettings {
     pub forward_authorization: bool,
     /// What it has to do with the visitor's session.
     pub session: RouteSession,
+    /// What it takes.
+    pub limits: RouteLimits,
     /// Position in `upstreams`.
     pub upstream: usize,
+}
+
+/// `clients` and `limits` of a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// From which addresses it may be used; absent: all.
+    pub clients: Option<ClientRule>,
+    /// The longest body, in bytes; absent: any.
+    pub body_bytes_max: Option<u64>,
+    /// How often it may be used; absent: as often as one likes.
+    pub rate: Option<RateSettings>,
+}
+
+/// `limits.rate` of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateSettings {
+    /// Who is counted.
+    pub per: Per,
+    /// So many requests
+    pub times: u32,
+    /// in each such span, evenly.
+    pub span: Duration,
+    /// So many at once.
+    pub burst: u32,
+}
+
+impl RateSettings {
+    /// The rate itself.
+    pub fn rate(&self) -> Rate {
+        Rate::of(self.times, self.span, self.burst)
+    }
+}
+
+/// Who is counted when requests are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// A session; a request without one counts for its client's address.
+    Session,
+    /// A subject of one source, however many sessions and tokens it has; a request of nobody counts for its client's address.
+    Subject,
+    /// A client's address, or its /64.
+    ClientIp,
 }
 
 /// `session` of a route.

@@ -18,6 +18,7 @@ use crate::domain::route::RouteTable;
 use crate::domain::session::{ScopeId, Session, SpaceId};
 use crate::proxy::admit::scope_of;
 pub use crate::proxy::forward::GUARDED;
+use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
 use crate::proxy::settings::{CookieSettings, External, SessionRules};
 use crate::proxy::upstream::Upstream;
@@ -84,6 +85,8 @@ pub struct Route {
     pub data: Option<SpaceId>,
     /// Requests count as use of the session.
     pub counts_activity: bool,
+    /// What it takes; absent: no limits.
+    pub limits: Option<Box<Limits>>,
     /// Number of its upstream.
     pub upstream: usize,
     /// It names hosts: then the request's canonical host may stand in URLs, else that of `external_url`.

@@ -5,7 +5,7 @@
 //! is by then; one that it refuses is cut. Short answers are over before that could matter, and keep nothing.
 
 use crate::domain::access::Access;
-use crate::domain::decision::{Credential, Presented, decide};
+use crate::domain::decision::{Credential, Presented, Rejection, decide};
 use crate::domain::session::{Cause, Session};
 use crate::domain::target::{Host, Target};
 use crate::net::streams::Standing;
@@ -15,6 +15,7 @@ use crate::proxy::parts::Parts;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// An answer longer than this may last.
@@ -23,6 +24,7 @@ const SHORT_BYTES_MAX: u64 = 1 << 20;
 /// What a request asked, as far as decisions depend on it.
 struct Asked {
     listener: usize,
+    client: IpAddr,
     host: HeaderValue,
     /// The canonical target.
     target: Box<[u8]>,
@@ -40,6 +42,7 @@ pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &Res
     }
     let asked = Asked {
         listener: link.listener(),
+        client: ctx.client,
         host: host.clone(),
         target: request.raw_path().into(),
         method: request.method.clone(),
@@ -82,6 +85,11 @@ impl Asked {
             now: parts.clock.now(),
             wall: &|| parts.clock.wall(),
         };
+        if let Some(limits) = &snapshot.route[route].limits
+            && !limits.admits(self.client)
+        {
+            return Err(Rejection::ClientAddress.reason());
+        }
         let access = &snapshot.route[route].access;
         if matches!(access, Access::Public) {
             return Ok(());

@@ -34,13 +34,17 @@ pub enum Outcome {
     Forbidden,
     /// Refused for its form: host, path or method.
     Refused,
+    /// 413, before or while the body came.
+    TooLarge,
+    /// 429.
+    TooMany,
     /// 503: we could not say.
     Unavailable,
     /// Passed with an identity, and was cut: its session ended, or a newer configuration refuses it.
     Cut,
 }
 
-const OUTCOMES: [(Outcome, &str); 10] = [
+const OUTCOMES: [(Outcome, &str); 12] = [
     (Outcome::Public, "public"),
     (Outcome::Admitted, "admitted"),
     (Outcome::Anonymous, "anonymous"),
@@ -49,6 +53,8 @@ const OUTCOMES: [(Outcome, &str); 10] = [
     (Outcome::Unauthenticated, "unauthenticated"),
     (Outcome::Forbidden, "forbidden"),
     (Outcome::Refused, "refused"),
+    (Outcome::TooLarge, "too_large"),
+    (Outcome::TooMany, "too_many"),
     (Outcome::Unavailable, "unavailable"),
     (Outcome::Cut, "cut"),
 ];
@@ -96,6 +102,7 @@ pub struct Metrics {
     pub upstream_seconds: Histogram,
     exchanges: [IntCounter; STATUS_CLASSES.len()],
     refused_heads: IntCounterVec,
+    refused_connections: IntCounterVec,
     exchanges_cut: IntCounterVec,
     /// Exchanges between their head and their end.
     pub exchanges_in_flight: IntGauge,
@@ -176,6 +183,12 @@ impl Metrics {
                 "Requests refused while their head was read, by why",
                 "reason",
             ),
+            refused_connections: counters(
+                &r,
+                "refused_connections_total",
+                "Connections closed before their first request, by why",
+                "reason",
+            ),
             exchanges_cut: counters(
                 &r,
                 "exchanges_cut_total",
@@ -244,6 +257,11 @@ impl Metrics {
     /// Counts a head that was refused before it became an exchange.
     pub fn head_refused(&self, reason: &'static str) {
         self.refused_heads.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a connection that was closed before its first request; `reason` is a word of this code.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.refused_connections.with_label_values(&[reason]).inc();
     }
 
     /// Counts a finished exchange; `None`: dropped before an answer.

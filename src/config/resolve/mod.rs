@@ -8,6 +8,7 @@ mod access;
 mod cookie;
 mod edges;
 mod identity;
+mod limits;
 mod routes;
 mod secrets;
 mod sessions;

@@ -80,6 +80,7 @@ impl Resolver<'_> {
             let upstream = upstream.unwrap_or(usize::MAX);
             let forward_authorization = route.forward_authorization.unwrap_or(false);
             let session = self.route_session(route, &at.key("session"));
+            let limits = self.route_limits(route, Some(&rights.access), &at);
             let Rights { access, ways: sign_in, .. } = rights;
             let settings = RouteSettings {
                 name,
@@ -90,6 +91,7 @@ impl Resolver<'_> {
                 sign_in,
                 forward_authorization,
                 session,
+                limits,
                 upstream,
             };
             routes.push((at, settings));
