@@ -257,7 +257,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
                     connection::serve(wire, &app, entrance.timeouts, &stopped, &*parts).await;
                     drop(places);
                 }
-                Err(refused) => parts.note_refused_connection(refused.reason(), peer),
+                Err(refused) => parts.note_refused_connection(refused, peer),
             }
             parts.metrics.connections.dec();
         });

@@ -50,6 +50,8 @@ pub struct Link {
     server: Mutex<Option<Waker>>,
     parting: Mutex<Option<Parting>>,
     last_answer: Mutex<Vec<u8>>,
+    /// The connection closes with the answer to the running request.
+    last: AtomicBool,
     /// The peer took nothing of an answer for too long.
     stalled: AtomicBool,
 }
@@ -65,6 +67,7 @@ impl Link {
             server: Mutex::new(None),
             parting: Mutex::new(None),
             last_answer: Mutex::default(),
+            last: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             listener,
             peer,
@@ -134,6 +137,11 @@ impl Link {
     /// Why the body could not be read, if its framing was the reason.
     pub fn refused_body(&self) -> Option<ChunkRejection> {
         *self.refused_body.lock()
+    }
+
+    /// Whether the connection is as old as it may get: then it closes with this answer.
+    pub fn is_last(&self) -> bool {
+        self.last.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_stall(&self) {
@@ -288,7 +296,9 @@ pub async fn serve<A: HttpServerApp + Send + Sync>(
     loop {
         let refusal = match wire.read_head(wait, timeouts.head, stopped.as_mut()).await {
             Ok((head, framing)) => {
-                let keep_alive = framing.keep_alive && wire.age() < timeouts.max_age;
+                let is_old = wire.age() >= timeouts.max_age;
+                let keep_alive = framing.keep_alive && !is_old;
+                link.last.store(is_old, Ordering::Relaxed);
                 link.taken.store(false, Ordering::Relaxed);
                 link.heard.store(0, Ordering::Relaxed);
                 let mut exchange = ServerSession::new_http1(wire);

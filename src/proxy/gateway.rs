@@ -254,7 +254,7 @@ impl ProxyHttp for Gateway {
             ctx.record.begin(link, ctx.client);
             ctx.link = Some(link.clone());
         }
-        if self.parts.is_draining() {
+        if self.parts.is_draining() || ctx.link.as_ref().is_some_and(|link| link.is_last()) {
             exchange.set_keepalive(None);
         }
         Ok(())

@@ -6,6 +6,7 @@ use crate::domain::secret::Secret;
 use crate::domain::session::{End, Kind, NO_ENTRY, Opening, ScopeId, Session, SessionId};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::token::{SessionToken, TokenDigest};
+use crate::net::opening;
 use crate::proxy::pace::{Pace, Tally};
 use crate::proxy::snapshot::Snapshot;
 use crate::store::journal::Commit;
@@ -290,10 +291,12 @@ impl Parts {
         });
     }
 
-    /// Notes that a connection was closed before its first request; the log has one line a minute for each reason.
-    pub fn note_refused_connection(&self, reason: &'static str, peer: Option<SocketAddr>) {
+    /// Notes that a connection was closed before its first request; the log has one line a minute for each reason. Of those
+    /// that were given up by their peer, as health checks of balancers are, there is none.
+    pub fn note_refused_connection(&self, refused: opening::Refused, peer: Option<SocketAddr>) {
+        let reason = refused.reason();
         self.metrics.connection_refused(reason);
-        if self.paces.lines.allows(("connection", reason), self.clock.now()) {
+        if refused != opening::Refused::Broken && self.paces.lines.allows(("connection", reason), self.clock.now()) {
             let peer = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
             tracing::warn!(reason, peer, "connections are closed before their first request ({reason}), one from {peer}");
         }
