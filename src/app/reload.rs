@@ -300,8 +300,9 @@ fn absolute(file: &Path) -> PathBuf {
 /// What only a restart can change, as the file says it.
 fn fixed(config: &Config) -> Vec<String> {
     let listeners = config.listeners.iter().enumerate().map(|(number, listener)| {
-        let crate::proxy::settings::ListenerSettings { address, timeouts, connections, proxy_protocol, .. } =
-            listener;
+        let crate::proxy::settings::ListenerSettings {
+            address, timeouts, connections, proxy_protocol, ..
+        } = listener;
         let proxy_protocol = if *proxy_protocol { ", proxy_protocol" } else { "" };
         format!("listeners[{number}] ({address}, {timeouts:?}, {connections:?}{proxy_protocol})")
     });

@@ -249,7 +249,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
             parts.metrics.connections.inc();
             let snapshot = parts.snapshot.load_full();
             let peer = accepted.peer();
-            let opened = entrance.open(accepted, &snapshot.trusted_proxies, &streams).await;
+            let opened = entrance.open(accepted, &snapshot.trusted_proxies, &streams, &stopped).await;
             // A connection may last longer than any configuration.
             drop((snapshot, streams));
             match opened {

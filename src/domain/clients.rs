@@ -86,7 +86,10 @@ mod tests {
 
     #[test]
     fn who_is_denied_does_not_come_even_if_allowed() {
-        let inside = ClientRule { allow: Some(networks(&["10.0.0.0/8", "2001:db8::/32"])), deny: networks(&["10.9.0.0/16"]) };
+        let inside = ClientRule {
+            allow: Some(networks(&["10.0.0.0/8", "2001:db8::/32"])),
+            deny: networks(&["10.9.0.0/16"]),
+        };
         let outside = ClientRule { allow: None, deny: networks(&["192.0.2.7/32"]) };
         for (rule, client, expected) in [
             (&inside, "10.1.2.3", true),
@@ -106,7 +109,10 @@ mod tests {
 
     #[test]
     fn a_rule_reads_as_a_sentence() {
-        let rule = ClientRule { allow: Some(networks(&["10.0.0.0/8", "::1/128"])), deny: networks(&["10.0.0.7/32"]) };
+        let rule = ClientRule {
+            allow: Some(networks(&["10.0.0.0/8", "::1/128"])),
+            deny: networks(&["10.0.0.7/32"]),
+        };
         assert_eq!(rule.to_string(), "10.0.0.0/8 or ::1/128, but not 10.0.0.7/32");
         assert_eq!(ClientRule { allow: None, ..rule }.to_string(), "anywhere, but not 10.0.0.7/32");
     }

@@ -10,6 +10,7 @@ use crate::net::proxy_header::{self, NoHeader};
 use crate::net::streams::Streams;
 use crate::net::wire::Wire;
 use ipnet::IpNet;
+use pingora::server::ShutdownWatch;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ pub enum Refused {
     BadHeader(BadProxyHeader),
     /// The header did not arrive in time.
     LateHeader,
-    /// The connection broke before it had begun.
+    /// The connection broke, or the server stopped, before it had begun.
     Broken,
     /// The client has as many connections as it may.
     ClientFull,
@@ -66,7 +67,8 @@ impl Refused {
 }
 
 impl Entrance {
-    /// Opens a connection; `trusted`: the proxies whose word counts, and who are not counted as clients themselves.
+    /// Opens a connection; `trusted`: the proxies whose word counts, and who are not counted as clients themselves. Once
+    /// `stop` turns true, nobody waits for a header.
     ///
     /// # Errors
     ///
@@ -76,6 +78,7 @@ impl Entrance {
         accepted: Accepted,
         trusted: &[IpNet],
         streams: &Arc<Streams>,
+        stop: &ShutdownWatch,
     ) -> Result<Opened, Refused> {
         let Accepted { mut transport, mut peer, place } = accepted;
         let is_trusted = |address: IpAddr| clients::holds(trusted, address);
@@ -83,8 +86,14 @@ impl Entrance {
             if !peer.is_some_and(|peer| is_trusted(peer.ip())) {
                 return Err(Refused::Stranger);
             }
-            // Where the proxy speaks for itself, its own address stays.
-            match proxy_header::read(&mut transport, self.timeouts.head).await {
+            let mut stop = stop.clone();
+            let header = tokio::select! {
+                biased;
+                header = proxy_header::read(&mut transport, self.timeouts.head) => header,
+                _ = stop.wait_for(|stopped| *stopped) => Err(NoHeader::Broken),
+            };
+            match header {
+                // Where the proxy speaks for itself, its own address stays.
                 Ok(client) => peer = client.or(peer),
                 Err(NoHeader::Bad(bad)) => return Err(Refused::BadHeader(bad)),
                 Err(NoHeader::Late) => return Err(Refused::LateHeader),

@@ -34,11 +34,8 @@ impl Parting {
     /// the message just stops: a chunked body lacks its last chunk, one with a length comes short.
     pub(crate) async fn close(self, answer: &[u8], in_haste: bool) {
         let Self { mut transport, mut unsent, outgoing, is_cut } = self;
-        let (in_all, pause) = if is_cut || in_haste {
-            (LINGER_MAX, LINGER_MAX)
-        } else {
-            (UNREAD_LINGER_MAX, UNREAD_PAUSE_MAX)
-        };
+        let (in_all, pause) =
+            if is_cut || in_haste { (LINGER_MAX, LINGER_MAX) } else { (UNREAD_LINGER_MAX, UNREAD_PAUSE_MAX) };
         unsent.extend_from_slice(match outgoing {
             Outgoing::Nothing => answer,
             Outgoing::Frames(frames) if frames.takes_another() => CLOSE_FRAME,

@@ -110,22 +110,26 @@ mod tests {
     }
 
     async fn futures_are_pending<F: Future + Unpin>(future: &mut F) -> bool {
-        std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())).await
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
+        })
+        .await
     }
 
     #[test]
     fn a_client_has_so_many_and_nobody_else_notices() {
         let places = places(None, Some(2));
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let take = |text: &str| places.of_client(address(text)).map(|place| place.expect("clients are counted"));
+        let take =
+            |text: &str| places.of_client(address(text)).map(|place| place.expect("clients are counted"));
         let first = take("2001:db8::1").expect("the first");
-        let _second = take("2001:db8::2").expect("the second of the same /64");
+        let second = take("2001:db8::2").expect("the second of the same /64");
         assert_eq!(take("2001:db8::3").map(drop), Err(ClientFull));
-        let _other = take("2001:db8:0:1::1").expect("another client");
+        let other = take("2001:db8:0:1::1").expect("another client");
         drop(first);
         drop(take("2001:db8::3").expect("one was given back"));
-        drop(_second);
-        drop(_other);
+        drop(second);
+        drop(other);
         assert!(places.clients.lock().is_empty(), "nobody is remembered who has none");
     }
 }

@@ -23,7 +23,10 @@ pub(crate) enum NoHeader {
 }
 
 /// Reads the header whole within `patience`; gives the client that it names, if it names one.
-pub(crate) async fn read(transport: &mut Transport, patience: Duration) -> Result<Option<SocketAddr>, NoHeader> {
+pub(crate) async fn read(
+    transport: &mut Transport,
+    patience: Duration,
+) -> Result<Option<SocketAddr>, NoHeader> {
     // Listeners with this setting are TCP sockets; on another there is nobody to name.
     let Transport::Tcp(stream) = transport else { return Ok(None) };
     tokio::time::timeout(patience, read_from(stream)).await.map_err(|_| NoHeader::Late)?

@@ -490,9 +490,9 @@ impl ProxyHttp for Gateway {
 
 /// Whether an answer has begun; an interim one, such as a 100, is none yet.
 fn has_answered(exchange: &Exchange) -> bool {
-    exchange.response_written().is_some_and(|head| {
-        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
-    })
+    exchange
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS)
 }
 
 /// Whether the visitor took too long to take a part of the answer.

@@ -107,7 +107,9 @@ mod tests {
         let (tally, rate) = (Tally::default(), Rate::of(1, Duration::from_mins(1), 100));
         let passed: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| (0..100).filter(|_| tally.take(rate, "key", secs(0)).is_ok()).count()))
+                .map(|_| {
+                    scope.spawn(|| (0..100).filter(|_| tally.take(rate, "key", secs(0)).is_ok()).count())
+                })
                 .collect();
             threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
         });

@@ -296,9 +296,15 @@ impl Parts {
     pub fn note_refused_connection(&self, refused: opening::Refused, peer: Option<SocketAddr>) {
         let reason = refused.reason();
         self.metrics.connection_refused(reason);
-        if refused != opening::Refused::Broken && self.paces.lines.allows(("connection", reason), self.clock.now()) {
+        if refused != opening::Refused::Broken
+            && self.paces.lines.allows(("connection", reason), self.clock.now())
+        {
             let peer = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
-            tracing::warn!(reason, peer, "connections are closed before their first request ({reason}), one from {peer}");
+            tracing::warn!(
+                reason,
+                peer,
+                "connections are closed before their first request ({reason}), one from {peer}"
+            );
         }
     }
 

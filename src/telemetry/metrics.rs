@@ -227,11 +227,15 @@ impl Metrics {
             registry: r,
         };
         metrics.store_up.set(1);
-        // Series that alarms watch exist before their first event.
-        for end in [End::SignOut, End::Idle, End::Lifetime, End::Revoked, End::Credential, End::Superseded] {
-            metrics.sessions_ended.with_label_values(&[end.as_str()]);
-        }
+        metrics.make_series();
         metrics
+    }
+
+    /// Series that alarms watch exist before their first event.
+    fn make_series(&self) {
+        for end in [End::SignOut, End::Idle, End::Lifetime, End::Revoked, End::Credential, End::Superseded] {
+            self.sessions_ended.with_label_values(&[end.as_str()]);
+        }
     }
 
     /// Counts a session that was opened; `sign_in` is the entry's name in the file.

@@ -80,7 +80,8 @@ fn a_reload_that_shuts_a_client_out_cuts_its_streams() {
     let mut gateway = setup(&upstream).start();
     let (ended, end) = std::sync::mpsc::channel();
     upstream.next(Answer::talk(move |stream| {
-        let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head =
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
         stream.write_all(&[&head[..], b"6\r\ndata:1\r\n"].concat()).expect("the gateway reads");
         let mut rest = Vec::new();
         drop(stream.read_to_end(&mut rest));
@@ -93,7 +94,8 @@ fn a_reload_that_shuts_a_client_out_cuts_its_streams() {
     wire.write(request);
     assert_eq!(wire.head().status(), 200);
     assert_eq!(wire.read_exactly(11), b"6\r\ndata:1\r\n");
-    let denied = format!("[{}]", ROUTES.join(",\n")).replace("clients: { allow: [127.0.0.1] }", "clients: { deny: [127.0.0.1] }");
+    let denied = format!("[{}]", ROUTES.join(",\n"))
+        .replace("clients: { allow: [127.0.0.1] }", "clients: { deny: [127.0.0.1] }");
     drop(browser);
     gateway.reload_with("routes", &denied);
     assert_eq!(wire.rest(), b"", "cut without a last chunk");

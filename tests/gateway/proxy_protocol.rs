@@ -45,9 +45,7 @@ fn the_client_that_the_header_names_counts_as_the_peer_everywhere() {
         assert_eq!(client(&gateway, &upstream), "203.0.113.7");
         assert_eq!(upstream.last().header("x-forwarded-for").as_deref(), Some("203.0.113.7"));
         // The name holds for the connection, and a client's own word counts for nothing.
-        wire.write(
-            "GET /public HTTP/1.1\r\nHost: wiki.example.com\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n",
-        );
+        wire.write("GET /public HTTP/1.1\r\nHost: wiki.example.com\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n");
         assert_eq!(wire.response().status(), 200);
         assert_eq!(client(&gateway, &upstream), "203.0.113.7");
         assert_eq!(upstream.last().header("x-forwarded-for").as_deref(), Some("203.0.113.7"));
@@ -137,7 +135,9 @@ fn a_header_has_a_deadline_as_a_whole() {
         wire.write(begun);
         for _ in 0..40 {
             // A byte now and then does not help; spaces are what this version's fields may end in.
-            if wire.closes_or_answers(Duration::from_millis(100)) || (!begun.is_empty() && wire.try_write("1").is_err()) {
+            if wire.closes_or_answers(Duration::from_millis(100))
+                || (!begun.is_empty() && wire.try_write("1").is_err())
+            {
                 break;
             }
         }
@@ -146,6 +146,18 @@ fn a_header_has_a_deadline_as_a_whole() {
         assert!(took > Duration::from_millis(900) && took < Duration::from_millis(2500), "{took:?}");
     }
     until("they are counted", || (refused(&gateway, "proxy_header_late") >= 2.0).then_some(()));
+}
+
+#[test]
+fn nobody_waits_for_a_header_once_the_server_stops() {
+    let upstream = Upstream::recording();
+    let mut gateway = setup(&upstream)
+        .listener("external: { scheme: https, port: 443 }, proxy_protocol: true, timeouts: { head: 30s }")
+        .start();
+    let mut silent = gateway.connect();
+    silent.write("PROXY TCP4");
+    gateway.signal(rustix::process::Signal::TERM);
+    assert!(gateway.wait_for_end(Duration::from_secs(10)).is_some_and(|status| status.success()));
 }
 
 #[test]

@@ -6,7 +6,9 @@ use crate::support::{Browser, Gateway, HOST, Message, Setup, Upstream};
 
 /// A route of this access with this rate.
 fn route(access: &str, rate: &str) -> String {
-    format!("{{ name: all, host: wiki.example.com, path: /, access: {access}, upstream: app, limits: {{ rate: {rate} }} }}")
+    format!(
+        "{{ name: all, host: wiki.example.com, path: /, access: {access}, upstream: app, limits: {{ rate: {rate} }} }}"
+    )
 }
 
 const MEMBERS: &str = "{ sign_in: [local], allow: everyone }";
@@ -53,7 +55,8 @@ fn answers_say_what_is_left_and_a_refusal_when_to_come_again() {
     assert_eq!(refused.json()["detail"], format!("too many requests; try again in {wait} s"));
     let line = gateway.access_line(&refused);
     assert_eq!((&line["reason"], &line["decision"]), (&"rate".into(), &"too_many".into()));
-    assert_eq!(gateway.metric("vestibule_decisions_total{outcome=\"too_many\",route=\"all\"}"), 1.0);
+    let counted = "vestibule_decisions_total{outcome=\"too_many\",route=\"all\"}";
+    until("it is counted", || (gateway.metric(counted) >= 1.0).then_some(()));
     let page = gateway.get("/page").headers(&NAVIGATION).send();
     assert!(page.status() == 429 && page.text().contains("<html"), "{}", page.text());
     assert_eq!(upstream.requests().len(), 2, "nothing else has reached it");

@@ -21,8 +21,9 @@ fn a_client_that_stops_reading_is_given_up() {
     upstream.next(Answer::talk(move |stream| {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", MEGABYTES << 20);
         let mut written = stream.write_all(head.as_bytes());
+        let part = vec![b'x'; 1 << 16];
         for _ in 0..MEGABYTES << 4 {
-            written = written.and_then(|()| stream.write_all(&[b'x'; 1 << 16]));
+            written = written.and_then(|()| stream.write_all(&part));
         }
         gone.send(written.is_err()).expect("the test waits");
     }));
@@ -65,7 +66,7 @@ fn a_client_that_asks_and_asks_and_reads_nothing_is_given_up_as_well() {
         if let Err(error) = wire.try_write(&requests) {
             break error;
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "it goes on and on");
+        assert!(started.elapsed() < Duration::from_mins(1), "it goes on and on");
     };
     assert!(started.elapsed() > Duration::from_millis(900), "{ended}: {:?}", started.elapsed());
     gateway.wait_for_line("about it", |line| line["reason"] == "write_timeout");
