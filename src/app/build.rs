@@ -16,6 +16,7 @@ use crate::domain::access::EntryId;
 use crate::domain::fold::Guard;
 use crate::domain::route::{HostPattern, RouteTable};
 use crate::domain::token::KeyRing;
+use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
 use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
 use crate::proxy::upstream::Upstream;
@@ -252,6 +253,7 @@ fn compile_route(route: &crate::proxy::settings::RouteSettings, config: &Config)
         counts_activity: route.session.counts_activity,
         changes: route.changes.clone(),
         redirect: route.redirect.clone(),
+        limits: Limits::new(&route.name, &route.limits),
         upstream: route.upstream,
         names_hosts: !route.hosts.is_empty(),
     }

@@ -19,7 +19,7 @@ use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
 use crate::proxy::changes::HeaderChanges;
-use crate::proxy::settings::{Deadline, Encoding, RouteSettings};
+use crate::proxy::settings::{Deadline, Encoding, Per, RateSettings, RouteLimits, RouteSettings};
 use http::Method;
 use std::sync::Arc;
 
@@ -95,6 +95,7 @@ fn walk(config: &Config, method: &Method, url: &str, who: &Who, lines: &mut Expl
     };
     lines.say("route", format!("{} ({})", route.name, route.path));
     lines.say("access", wording::who(config, &route.access));
+    say_limits(&route.limits, lines);
     let Some(admitted) = weigh(config, method, route, who, lines) else { return };
     let decided = match &route.redirect {
         Some(redirect) => format!("{} to {}", redirect.status.as_u16(), redirect.location(&target)),
@@ -277,6 +278,25 @@ fn present(config: &Config, protected: &Protected, who: &Who) -> (Presented, Str
                 Ok(identity) => (Presented::Credential(token(id, identity)), String::new()),
             }
         }
+    }
+}
+
+/// What else a request must keep to; nothing is said where nothing is limited.
+fn say_limits(limits: &RouteLimits, lines: &mut Explanation) {
+    if let Some(clients) = &limits.clients {
+        lines.say("clients", format!("403 unless from {clients}"));
+    }
+    if let Some(most) = limits.body_bytes_max {
+        lines.say("body", format!("413 beyond {most} bytes"));
+    }
+    if let Some(RateSettings { per, times, span, burst }) = &limits.rate {
+        let per = match per {
+            Per::Session => "session",
+            Per::Subject => "subject",
+            Per::ClientIp => "client address",
+        };
+        let span = span.as_secs();
+        lines.say("rate", format!("429 beyond {times} in {span} s for each {per}, {burst} at once"));
     }
 }
 

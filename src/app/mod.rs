@@ -21,7 +21,8 @@ use crate::app::reload::Reloader;
 use crate::app::server::{Door, Server, Signals};
 use crate::app::supervisor::Sockets;
 use crate::domain::time::{Clock, Timestamp};
-use crate::net::{Address, Timeouts, tls};
+use crate::net::listener::Bound;
+use crate::net::{Address, ConnectionLimits, Timeouts, tls};
 use crate::proxy::parts::{Paces, Parts};
 use crate::store::journal::Journal;
 use crate::store::sqlite::{OpenError, SqliteFile, SqliteStore};
@@ -117,7 +118,12 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
         .iter()
         .map(|listener| {
             let bound = sockets.bind(&Address::Tcp(listener.address))?;
-            Ok(Door { bound, timeouts: listener.timeouts })
+            Ok(Door {
+                bound,
+                timeouts: listener.timeouts,
+                connections: listener.connections,
+                proxy_protocol: listener.proxy_protocol,
+            })
         })
         .collect::<Result<Vec<_>, StartError>>()?;
     sockets.warn_of_unused();
@@ -145,11 +151,11 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
     if let (Some(settings), Some(bound)) = (&config.admin, admin) {
         let door = Arc::new(AdminDoor::admin(settings, control.clone(), clock.clone()));
         reloader.set_admin(door.clone());
-        inner.push((Door { bound, timeouts: Timeouts::default() }, door));
+        inner.push((inner_door(bound), door));
     }
     if let Some(bound) = probes {
         let door = Arc::new(AdminDoor::probes(control, clock.clone()));
-        inner.push((Door { bound, timeouts: Timeouts::default() }, door));
+        inner.push((inner_door(bound), door));
     }
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let server = Server {
@@ -186,4 +192,10 @@ impl Ready {
         parts.logs.stop(LOG_FLUSH_MAX);
         served
     }
+}
+
+/// A door that no stranger should find.
+fn inner_door(bound: Bound) -> Door {
+    let connections = ConnectionLimits { max: None, max_per_client: Some(u32::MAX) };
+    Door { bound, timeouts: Timeouts::default(), connections, proxy_protocol: false }
 }

@@ -331,8 +331,12 @@ fn absolute(file: &Path) -> PathBuf {
 /// What only a restart can change, as the file says it.
 fn fixed(config: &Config) -> Vec<String> {
     let listeners = config.listeners.iter().enumerate().map(|(number, listener)| {
+        let crate::proxy::settings::ListenerSettings {
+            address, timeouts, connections, proxy_protocol, ..
+        } = listener;
         let tls = if listener.tls.is_some() { "with" } else { "without" };
-        format!("listeners[{number}] ({} {tls} TLS, {:?})", listener.address, listener.timeouts)
+        let proxy_protocol = if *proxy_protocol { ", proxy_protocol" } else { "" };
+        format!("listeners[{number}] ({address} {tls} TLS, {timeouts:?}, {connections:?}{proxy_protocol})")
     });
     let admin = config.admin.iter().map(|admin| format!("admin.address ({:?})", admin.address));
     let probes = config.probes.iter().map(|probes| format!("probes.address ({:?})", probes.address));

@@ -7,14 +7,17 @@
 use crate::app::clock::SystemClock;
 use crate::app::reload::Reloader;
 use crate::app::supervisor;
-use crate::net::Timeouts;
 use crate::net::connection;
-use crate::net::listener::Bound;
+use crate::net::listener::{Accepted, Bound};
+use crate::net::opening::{Entrance, Opened};
+use crate::net::places::Places;
 use crate::net::streams::Streams;
 use crate::net::tls::{self, HandshakeEnd, SPEAKS_TLS, TlsTerms};
 use crate::net::wire::Wire;
+use crate::net::{ConnectionLimits, Timeouts};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::parts::Parts;
+use crate::proxy::snapshot::Snapshot;
 use pingora::apps::HttpServerApp;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
@@ -24,7 +27,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 /// Idle connections to upstreams that are kept, all upstreams together; fewer than the peak of concurrent requests costs
 /// a new connection for each one above.
@@ -37,13 +40,36 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often names of upstream servers are looked up again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// Connections that an inner door takes at once.
+const INNER_MAX: usize = 64;
 /// Descriptors that are not connections: files, sockets, runtimes.
 const DESCRIPTORS_RESERVED: u64 = 128;
+/// More are of no use to one process.
+const DESCRIPTORS_MAX: u64 = 1 << 20;
 
 /// A bound listener and whom it serves.
 pub(crate) struct Door {
     pub(crate) bound: Bound,
     pub(crate) timeouts: Timeouts,
+    pub(crate) connections: ConnectionLimits,
+    pub(crate) proxy_protocol: bool,
+}
+
+impl Door {
+    /// The way in, as the listener of this number, with places out of `all`.
+    fn entrance(&self, number: usize, all: &Arc<Semaphore>, all_max: usize) -> Arc<Entrance> {
+        let ConnectionLimits { max, max_per_client } = self.connections;
+        let own_max = max.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
+        let half = own_max.unwrap_or(all_max).min(all_max).div_ceil(2);
+        let half = u32::try_from(half).unwrap_or(u32::MAX);
+        let places = Places::new(all.clone(), own_max, Some(max_per_client.unwrap_or(half)));
+        Arc::new(Entrance {
+            number,
+            timeouts: self.timeouts,
+            proxy_protocol: self.proxy_protocol,
+            places: Arc::new(places),
+        })
+    }
 }
 
 /// The signals of the process, and the runtime that hears them.
@@ -95,15 +121,24 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
         let (stop, stopped) = watch::channel(false);
         let slots_max = raise_descriptor_limit();
         let slots = Arc::new(Semaphore::new(slots_max));
+        let entrances: Vec<Arc<Entrance>> = self
+            .public
+            .iter()
+            .enumerate()
+            .map(|(number, door)| door.entrance(number, &slots, slots_max))
+            .collect();
         let proxy = Arc::new(proxy(&self.parts, self.workers));
         for number in 0..self.workers {
-            let doors: io::Result<Vec<(Bound, Timeouts)>> =
-                self.public.iter().map(|door| Ok((door.bound.try_clone()?, door.timeouts))).collect();
+            let doors: io::Result<Vec<(Bound, Arc<Entrance>)>> = self
+                .public
+                .iter()
+                .zip(&entrances)
+                .map(|(door, entrance)| Ok((door.bound.try_clone()?, entrance.clone())))
+                .collect();
             let worker = Worker {
                 doors: doors?,
                 proxy: proxy.clone(),
                 parts: self.parts.clone(),
-                slots: slots.clone(),
                 stopped: stopped.clone(),
             };
             let runtime = runtime()?;
@@ -118,13 +153,18 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
             // The operator's door stays open to the end: readyz tells that the rest drains.
             let (_open, open) = watch::channel(false);
             for (number, (door, app)) in inner.into_iter().enumerate() {
-                let (timeouts, stopped) = (door.timeouts, open.clone());
-                let serve = Serving { app, parts: parts.clone(), timeouts, stopped, is_public: false };
-                let slots = Arc::new(Semaphore::new(64));
-                // Nothing in here is admitted by a session.
-                let streams = Arc::new(Streams::default());
-                tokio::spawn(door.bound.accept(number, slots, streams, move |wire, slot| {
-                    serve.clone().start(wire, slot);
+                let entrance = door.entrance(number, &Arc::new(Semaphore::new(INNER_MAX)), INNER_MAX);
+                let serving = Serving {
+                    app,
+                    parts: parts.clone(),
+                    entrance: entrance.clone(),
+                    // Nothing in here is admitted by a session.
+                    streams: Arc::new(Streams::default()),
+                    stopped: open.clone(),
+                    is_public: false,
+                };
+                tokio::spawn(door.bound.accept(entrance.places.clone(), move |accepted| {
+                    serving.clone().start(accepted);
                 }));
             }
             tokio::spawn(housekeeping(parts.clone(), clock));
@@ -169,26 +209,30 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
 
 /// One worker thread.
 struct Worker {
-    doors: Vec<(Bound, Timeouts)>,
+    doors: Vec<(Bound, Arc<Entrance>)>,
     proxy: Arc<HttpProxy<Gateway>>,
     parts: Arc<Parts>,
-    slots: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
 
 impl Worker {
     fn run(self, runtime: &Runtime) {
-        let Self { doors, proxy, parts, slots, stopped } = self;
+        let Self { doors, proxy, parts, stopped } = self;
         runtime.block_on(async move {
             let streams = Arc::new(Streams::default());
             tokio::spawn(watch(streams.clone(), parts.clone()));
             let mut accepting = tokio::task::JoinSet::new();
-            for (number, (bound, timeouts)) in doors.into_iter().enumerate() {
-                let (app, parts, stopped) = (proxy.clone(), parts.clone(), stopped.clone());
-                let serve = Serving { app, parts, timeouts, stopped, is_public: true };
-                accepting.spawn(bound.accept(number, slots.clone(), streams.clone(), move |wire, slot| {
-                    serve.clone().start(wire, slot);
-                }));
+            for (bound, entrance) in doors {
+                let places = entrance.places.clone();
+                let serving = Serving {
+                    app: proxy.clone(),
+                    parts: parts.clone(),
+                    entrance,
+                    streams: streams.clone(),
+                    stopped: stopped.clone(),
+                    is_public: true,
+                };
+                accepting.spawn(bound.accept(places, move |accepted| serving.clone().start(accepted)));
             }
             let mut stopping = stopped.clone();
             let _ = stopping.wait_for(|stopped| *stopped).await;
@@ -203,7 +247,8 @@ impl Worker {
 struct Serving<A> {
     app: Arc<A>,
     parts: Arc<Parts>,
-    timeouts: Timeouts,
+    entrance: Arc<Entrance>,
+    streams: Arc<Streams>,
     stopped: watch::Receiver<bool>,
     /// Its number is one of the file's `listeners`; clients may speak HTTP/2.
     is_public: bool,
@@ -214,7 +259,8 @@ impl<A> Clone for Serving<A> {
         Self {
             app: self.app.clone(),
             parts: self.parts.clone(),
-            timeouts: self.timeouts,
+            entrance: self.entrance.clone(),
+            streams: self.streams.clone(),
             stopped: self.stopped.clone(),
             is_public: self.is_public,
         }
@@ -222,28 +268,46 @@ impl<A> Clone for Serving<A> {
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
-    fn start(self, wire: Box<Wire>, slot: OwnedSemaphorePermit) {
-        let terms = self.terms(wire.link().listener());
+    fn start(self, accepted: Accepted) {
         tokio::spawn(async move {
             self.parts.metrics.connections.inc();
-            let wire = match terms {
-                // Boxed: connections without TLS need no room for a handshake.
-                Some(terms) => Box::pin(self.secure(wire, &terms)).await,
-                None => Some(wire),
-            };
-            if let Some(wire) = wire {
-                let slots = self.is_public.then(|| slot.semaphore());
-                connection::serve(wire, &self.app, self.timeouts, &self.stopped, &self.parts, slots).await;
+            let snapshot = self.parts.snapshot.load_full();
+            let peer = accepted.peer();
+            let trusted = &snapshot.trusted_proxies;
+            let opened = self.entrance.open(accepted, trusted, &self.streams, &self.stopped).await;
+            let terms = self.terms(&snapshot);
+            // A connection may last longer than any configuration.
+            drop(snapshot);
+            match opened {
+                Ok(Opened { wire, places }) => {
+                    self.serve(wire, terms).await;
+                    drop(places);
+                }
+                Err(refused) => self.parts.note_refused_connection(refused, peer),
             }
             self.parts.metrics.connections.dec();
-            drop(slot);
         });
     }
 
-    /// What this listener accepts connections with, by the configuration in force.
-    fn terms(&self, listener: usize) -> Option<TlsTerms> {
-        let snapshot = self.is_public.then(|| self.parts.snapshot.load())?;
-        snapshot.fronts.get(listener)?.tls.clone()
+    async fn serve(&self, wire: Box<Wire>, terms: Option<TlsTerms>) {
+        let wire = match terms {
+            // Boxed: connections without TLS need no room for a handshake.
+            Some(terms) => Box::pin(self.secure(wire, &terms)).await,
+            None => Some(wire),
+        };
+        if let Some(wire) = wire {
+            let slots = self.is_public.then(|| self.entrance.places.all());
+            let Self { app, parts, entrance, stopped, .. } = self;
+            connection::serve(wire, app, entrance.timeouts, stopped, parts, slots).await;
+        }
+    }
+
+    /// What this listener accepts connections with.
+    fn terms(&self, snapshot: &Snapshot) -> Option<TlsTerms> {
+        if !self.is_public {
+            return None;
+        }
+        snapshot.fronts.get(self.entrance.number)?.tls.clone()
     }
 
     /// Settles TLS. It may take as long as a head; a connection on which it fails is closed, counted, and told of now and then.
@@ -254,7 +318,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
             let _ = watch.wait_for(|stopped| *stopped).await;
         };
         tokio::pin!(stopped);
-        let end = match wire.secure(terms, self.timeouts.head, stopped).await {
+        let end = match wire.secure(terms, self.entrance.timeouts.head, stopped).await {
             Ok(()) => return Some(wire),
             Err(end) => end,
         };
@@ -288,13 +352,20 @@ fn runtime() -> io::Result<Runtime> {
 fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let maximum = limit.maximum.unwrap_or(1 << 20).min(1 << 20);
+    let maximum = limit.maximum.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX);
     let raised = Rlimit { current: Some(maximum), maximum: limit.maximum };
     let current = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => maximum,
         Err(_) => limit.current.unwrap_or(1024),
     };
-    usize::try_from((current.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(16)).unwrap_or(16)
+    let connections = (current.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(16);
+    tracing::info!(
+        descriptors = current,
+        descriptors_before = limit.current.unwrap_or(current),
+        connections,
+        "the limit of open files is {current}: room for {connections} connections"
+    );
+    usize::try_from(connections).unwrap_or(16)
 }
 
 /// Cuts a worker's streams whose session has ended, or that the configuration in force refuses.

@@ -39,7 +39,7 @@ pub fn table(config: &Config, warnings: &[Warning]) -> String {
         let hosts = if hosts.is_empty() { vec!["any".to_owned()] } else { hosts };
         for host in hosts {
             let arrow = || ARROW.to_owned();
-            let (path, who) = (route.path.to_string(), who(config, &route.access));
+            let (path, who) = (route.path.to_string(), who_from_where(config, route));
             rows.push([host, methods(route), path, arrow(), who, arrow(), upstream(config, route)]);
         }
     }
@@ -92,4 +92,13 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 fn methods(route: &RouteSettings) -> String {
     let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
     if methods.is_empty() { "any".to_owned() } else { methods.join(" ") }
+}
+
+/// Who may pass, and from which addresses.
+fn who_from_where(config: &Config, route: &RouteSettings) -> String {
+    let who = who(config, &route.access);
+    match &route.limits.clients {
+        Some(clients) => format!("{who}; from {clients}"),
+        None => who,
+    }
 }

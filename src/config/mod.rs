@@ -4,6 +4,7 @@
 //! ([`node`]), tree → its sound part ([`shape`], against the schema), sound part → settings ([`resolve`]), and last the
 //! problems get their lines ([`position`]). Settings come out only where no step found a problem.
 
+mod frequency;
 mod node;
 mod position;
 mod print;

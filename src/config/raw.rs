@@ -5,6 +5,7 @@
 //! by then; therefore every field is an `Option`, and [`super::resolve`] says what is missing where it matters. Keys
 //! that must stand are listed as `required` for the schema.
 
+use super::frequency::Frequency;
 use super::raw_routes::{PathPrefix, Redirect, RouteHeaders};
 use super::scalar::{Entries, Plain, Size, Span, Version};
 use schemars::JsonSchema;
@@ -58,7 +59,8 @@ pub(super) struct File {
     /// without `host` need it for sign-in.
     #[schemars(example = &"https://wiki.example.com")]
     pub(super) external_url: Option<String>,
-    /// Addresses or networks whose X-Forwarded-* headers are believed. Default: nobody's.
+    /// Addresses or networks whose X-Forwarded-* headers, and PROXY protocol headers where a listener takes them, are
+    /// believed. Default: nobody's.
     #[schemars(extend("default" = []))]
     pub(super) trusted_proxies: Option<Vec<Option<String>>>,
     /// Keys of session tokens, newest first: 32 random bytes in base64 each (`vestibule keys generate`). The newest
@@ -82,6 +84,8 @@ pub(super) struct File {
     /// What goes where, and who may pass: the first whose host and path match. None: 404.
     #[schemars(extend("examples" = [[{ "name": "wiki", "path": "/", "access": "public", "upstream": "wiki" }]]))]
     pub(super) routes: Option<Vec<Option<Route>>>,
+    /// What routes take that do not say otherwise.
+    pub(super) limits: Option<Limits>,
     /// Logs.
     #[schemars(extend("default" = {}))]
     pub(super) logs: Option<Logs>,
@@ -129,6 +133,26 @@ pub(super) struct Listener {
     /// Clocks of its connections.
     #[schemars(extend("default" = {}))]
     pub(super) timeouts: Option<ListenerTimeouts>,
+    /// Every connection begins with a PROXY protocol header (version 1 or 2), in which one of `trusted_proxies` names its
+    /// client; connections of others are closed.
+    #[schemars(extend("default" = false))]
+    pub(super) proxy_protocol: Option<bool>,
+    /// How many connections it has at once.
+    pub(super) connections: Option<Connections>,
+}
+
+/// How many connections a listener has at once.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Connections {
+    /// In all; at the bound, accepting waits. Default: as many as the limit of open files has room for, each with one to
+    /// an upstream; all listeners share those.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) max: Option<u32>,
+    /// Of one client address, or /64 of IPv6; one more is closed at once. Those of `trusted_proxies` are not counted.
+    /// Default: half of all.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) max_per_client: Option<u32>,
 }
 
 /// TLS 1.2 and 1.3 on a listener.
@@ -223,9 +247,15 @@ pub(super) struct ListenerTimeouts {
     /// The longest pause inside a request's body.
     #[schemars(extend("default" = "60s"))]
     pub(super) body: Option<Span>,
+    /// The longest pause in which a client takes nothing of an answer.
+    #[schemars(extend("default" = "60s"))]
+    pub(super) write: Option<Span>,
     /// The longest pause between two requests.
     #[schemars(extend("default" = "75s"))]
     pub(super) keep_alive: Option<Span>,
+    /// The age from which a connection closes with its next answer. What runs goes on.
+    #[schemars(extend("default" = "1h"))]
+    pub(super) max_age: Option<Span>,
 }
 
 /// The operator's door.
@@ -746,6 +776,10 @@ pub(super) struct Route {
     /// What the route has to do with the visitor's session besides the sign-in.
     #[schemars(extend("default" = {}))]
     pub(super) session: Option<RouteSession>,
+    /// From which addresses it may be used; others get 403, before any credential is looked at. Absent: all.
+    pub(super) clients: Option<Clients>,
+    /// How much it takes.
+    pub(super) limits: Option<RouteLimits>,
     /// What is changed in the headers that pass.
     #[schemars(extend("default" = {}))]
     pub(super) headers: Option<RouteHeaders>,
@@ -756,6 +790,65 @@ pub(super) struct Route {
     /// A name of `upstreams`; must stand unless the route has a `redirect`.
     #[schemars(example = &"wiki")]
     pub(super) upstream: Option<String>,
+}
+
+/// What routes take that do not say otherwise.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    /// The longest body of a request; a longer one gets 413. Absent: any.
+    #[schemars(example = &"10MiB")]
+    pub(super) body: Option<Size>,
+}
+
+/// Client addresses, as `trusted_proxies` tell them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Clients {
+    /// Only these addresses and networks. Absent: all.
+    #[schemars(example = ["10.0.0.0/8"])]
+    pub(super) allow: Option<Vec<Option<String>>>,
+    /// Never these, even if `allow` has them.
+    #[schemars(extend("default" = []))]
+    pub(super) deny: Option<Vec<Option<String>>>,
+}
+
+/// How much a route takes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteLimits {
+    /// The longest body of a request; a longer one gets 413. Default: that of `limits` at the top of the file.
+    #[schemars(example = &"10MiB")]
+    pub(super) body: Option<Size>,
+    /// How often it may be used; more get 429. Absent: as often as one likes.
+    #[schemars(extend("examples" = [{ "per": "session", "limit": "50/s" }]))]
+    pub(super) rate: Option<Rate>,
+}
+
+/// How often a route may be used. What was counted counts over reloads, until the rate itself is another.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["per", "limit"]))]
+pub(super) struct Rate {
+    /// Who is counted: a `session`, a `subject` with all its sessions and tokens, or a `client_ip` (an address, or /64 of
+    /// IPv6). Requests of nobody count for their address.
+    #[schemars(example = &"session")]
+    pub(super) per: Option<Per>,
+    /// So many requests in a second, minute, hour or day, evenly: `50/s`, `600/m`.
+    #[schemars(example = &"50/s")]
+    pub(super) limit: Option<Frequency>,
+    /// So many at once. Default: the number in `limit`.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) burst: Option<u32>,
+}
+
+/// Who is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Per {
+    Session,
+    Subject,
+    ClientIp,
 }
 
 /// Who may pass.

@@ -5,6 +5,7 @@
 //! [`super::schema`] writes: `$ref`, `anyOf`/`oneOf` of branches that differ in kind, `type`, `properties`,
 //! `required`, `additionalProperties`, `items`, `enum`, `const`, `minimum`, `maximum`, and `x-kind` for what types cannot say.
 
+use super::frequency::{frequency, frequency_meant};
 use super::node::Node;
 use super::problem::{At, Notes, Problem, Step, shown};
 use super::{scalar, suggest};
@@ -29,6 +30,7 @@ impl<'a> Checker<'a> {
         match (schema.get("x-kind").and_then(Json::as_str), node) {
             (Some("duration"), _) => return self.duration(node, at, hint),
             (Some("size"), _) => return self.size(node, at, hint),
+            (Some("frequency"), _) => return self.frequency(node, at, hint),
             (Some("secret"), Node::Map(_)) => {}
             (Some("secret"), Node::Null) => return self.wrong_type(node, at, "object", hint),
             (Some("secret"), _) => return self.literal_secret(at),
@@ -148,6 +150,25 @@ impl<'a> Checker<'a> {
                 self.notes.problem(at, &number.to_string(), "has no unit", remedy);
             }
             _ => return self.wrong_type(node, at, "size", hint),
+        }
+        Value::Null
+    }
+
+    fn frequency(&mut self, node: &Node, at: &At, hint: Hint<'_>) -> Value {
+        match node {
+            Node::Text(text) if frequency(text).is_some() => return Value::String(text.clone()),
+            Node::Text(text) => {
+                let remedy = match frequency_meant(text) {
+                    Some(meant) => format!("write `{meant}`"),
+                    None => format!("write {}", hint.example().unwrap_or("`50/s` or `600/m`".into())),
+                };
+                self.notes.problem(at, text, "is not a frequency", remedy);
+            }
+            Node::Number(number) => {
+                let remedy = format!("write `{number}/s`, `{number}/m` or `{number}/h`");
+                self.notes.problem(at, &number.to_string(), "has no unit", remedy);
+            }
+            _ => return self.wrong_type(node, at, "frequency", hint),
         }
         Value::Null
     }
@@ -339,6 +360,7 @@ fn name_of_type(name: &str) -> &str {
         "object" => "a mapping (`{ key: value }`)",
         "duration" => "a duration",
         "size" => "a size",
+        "frequency" => "a frequency",
         "word" => "a word",
         other => other,
     }

@@ -11,6 +11,7 @@ use crate::domain::session::{Cause, Session};
 use crate::domain::time::Timestamp;
 use http::Method;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A bearer token that was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +118,12 @@ pub enum Rejection {
     /// The identity is known and the route's rule does not admit it.
     #[error("you may not see this page")]
     Forbidden,
+    /// The route is not for clients with this address.
+    #[error("you may not see this page from where you are")]
+    ClientAddress,
+    /// More requests than the route's rate allows; after so long one more is.
+    #[error("too many requests; try again in {} s", .0.as_millis().div_ceil(1000).max(1))]
+    TooMany(Duration),
     /// Another site's page made the browser send this.
     #[error("this request came from another site")]
     Foreign,
@@ -173,6 +180,8 @@ impl Rejection {
             Self::Method(_) => "method",
             Self::Unauthenticated(cause) => cause.reason(),
             Self::Forbidden => "not_allowed",
+            Self::ClientAddress => "client_address",
+            Self::TooMany(_) => "rate",
             Self::Foreign => "cross_origin",
             Self::Misdirected => "misdirected",
             Self::TooLarge => "too_large",

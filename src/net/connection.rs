@@ -55,6 +55,10 @@ pub struct Link {
     parting: Mutex<Option<Parting>>,
     last_answer: Mutex<Vec<u8>>,
     secured: OnceLock<Arc<Secured>>,
+    /// The connection closes with the answer to the running request.
+    last: AtomicBool,
+    /// The peer took nothing of an answer for too long.
+    stalled: AtomicBool,
 }
 
 impl Link {
@@ -69,6 +73,8 @@ impl Link {
             parting: Mutex::new(None),
             last_answer: Mutex::default(),
             secured: OnceLock::new(),
+            last: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             listener,
             peer,
             shown: HeaderValue::from_str(&address_of(peer).to_string()).expect("an address is visible ASCII"),
@@ -166,6 +172,20 @@ impl Link {
         *self.refused_body.lock()
     }
 
+    /// Whether the connection is as old as it may get: then it closes with this answer.
+    pub fn is_last(&self) -> bool {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_stall(&self) {
+        self.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection was given up because its peer took nothing of an answer for too long.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
     /// The running exchange passes by right of this session, and is cut when that ends; `counts_activity`: what the visitor
     /// sends meanwhile counts as use.
     pub fn tie(self: &Arc<Self>, session: Session, counts_activity: bool) {
@@ -222,7 +242,7 @@ impl Link {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// What is left of the connection after its exchange was cut.
+    /// What is left of the connection after its exchange.
     pub(crate) fn hand_back(&self, parting: Parting) {
         *self.parting.lock() = Some(parting);
     }
@@ -333,33 +353,38 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
     loop {
         let refusal = match wire.read_head(wait, timeouts.head, stopped.as_mut()).await {
             Ok((head, framing)) => {
+                let is_old = wire.age() >= timeouts.max_age;
+                let keep_alive = framing.keep_alive && !is_old;
+                link.last.store(is_old, Ordering::Relaxed);
                 link.taken.store(false, Ordering::Relaxed);
                 link.heard.store(0, Ordering::Relaxed);
                 let mut exchange = ServerSession::new_http1(wire);
-                exchange.set_keepalive(framing.keep_alive.then_some(timeouts.keep_alive.as_secs()));
+                exchange.set_keepalive(keep_alive.then_some(timeouts.keep_alive.as_secs()));
                 exchange.set_read_timeout(Some(if framing.upgrade {
                     TUNNEL_PAUSE_MAX
                 } else {
                     timeouts.body
                 }));
-                exchange.set_write_timeout(Some(timeouts.body));
+                exchange.set_write_timeout(Some(timeouts.write));
                 exchange.set_pipelined_prefix(head);
                 let mut exchange = app.process_new_http(exchange, stop);
                 let reusable = link.run(exchange.as_mut(), &mut known).await;
                 // A cut exchange gives the connection back as it is dropped.
                 drop(exchange);
+                if !link.taken.load(Ordering::Relaxed) && link.cut_by().is_none() {
+                    refused.refused(&link, Refusal::Parser);
+                }
                 let parting = link.parting.lock().take();
                 if let Some(parting) = parting {
                     let answer = std::mem::take(&mut *link.last_answer.lock());
-                    parting.close(&answer).await;
+                    // While the server stops, nobody waits long for those who go on sending what is answered.
+                    let stops = *stop.borrow();
+                    parting.close(&answer, stops).await;
                     return;
-                }
-                if !link.taken.load(Ordering::Relaxed) {
-                    refused.refused(&link, Refusal::Parser);
                 }
                 let next = reusable.and_then(|reusable| reusable.consume().0.into_any().downcast().ok());
                 match next {
-                    Some(next) if framing.keep_alive && !framing.upgrade => {
+                    Some(next) if keep_alive && !framing.upgrade => {
                         wire = next;
                         wait = timeouts.keep_alive;
                         is_first = false;

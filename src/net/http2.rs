@@ -57,7 +57,7 @@ pub(crate) struct Serving<'a, A, R> {
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static> Serving<'_, A, R> {
-    /// Serves until the client closes, nothing runs for the `keep_alive` of the listener, or all is done after `stop`.
+    /// Serves until the client closes, nothing runs for the `keep_alive` of the listener, or all is done after `stop` or `max_age`.
     pub(crate) async fn serve(&self, transport: Transport, ahead: BytesMut, link: &Arc<Link>) {
         let socket = Arc::new(SocketDigest::from_raw_fd(transport.as_raw_fd()));
         let stream = Box::new(Preread { transport, ahead, link: link.clone() });
@@ -75,6 +75,8 @@ impl<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static> Servin
         let mut running = JoinSet::new();
         let mut next = None;
         let (mut malformed, mut closing) = (0, false);
+        let old = tokio::time::sleep(self.timeouts.max_age);
+        tokio::pin!(old);
         loop {
             let (exchange, digest) = next.get_or_insert_with(|| beside(link, &socket));
             let patience = if closing { CLOSE_MAX } else { self.timeouts.keep_alive };
@@ -83,6 +85,11 @@ impl<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static> Servin
             let accepted = tokio::select! {
                 biased;
                 () = &mut stopped, if !closing => {
+                    connection.graceful_shutdown();
+                    closing = true;
+                    continue;
+                }
+                () = &mut old, if !closing => {
                     connection.graceful_shutdown();
                     closing = true;
                     continue;
@@ -130,10 +137,10 @@ impl<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static> Servin
         slot: Option<OwnedSemaphorePermit>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (app, stop, refused) = (self.app.clone(), self.stop.clone(), self.refused.clone());
-        let pause = self.timeouts.body;
+        let Timeouts { body: pause, write, .. } = self.timeouts;
         async move {
             let mut session = ServerSession::new_http2(session);
-            session.set_write_timeout(Some(pause));
+            session.set_write_timeout(Some(write));
             let has_body = !session.is_body_empty();
             let mut exchange = app.process_new_http(session, &stop);
             let mut known = None;

@@ -1,19 +1,17 @@
 //! Binding addresses and accepting connections.
 //!
-//! Every worker thread accepts from the same socket: an idle one wins. How many connections may be open at once is bounded;
-//! at the bound, accepting waits and the kernel's queue holds the rest.
+//! Every worker thread accepts from the same socket: an idle one wins. How many connections may be open at once is bounded
+//! ([`Places`]); at the bound, accepting waits and the kernel's queue holds the rest.
 
 use crate::net::Address;
-use crate::net::connection::Link;
-use crate::net::streams::Streams;
+use crate::net::places::{Place, Places};
 use crate::net::transport::Transport;
-use crate::net::wire::Wire;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long accepting pauses after an error such as too many open files.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
@@ -27,6 +25,24 @@ pub enum Bound {
     Tcp(std::net::TcpListener),
     /// A Unix socket, mode 0600.
     Unix(std::os::unix::net::UnixListener),
+}
+
+/// A socket that was accepted a moment ago.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket.
+    pub(crate) transport: Transport,
+    /// The address at its other end; none on a Unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+    /// What counts it.
+    pub(crate) place: Place,
+}
+
+impl Accepted {
+    /// The address at its other end; none on a Unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
 }
 
 /// Binds an address. A Unix socket left by a process that is gone is replaced; one that answers is not.
@@ -86,16 +102,10 @@ impl Bound {
         }
     }
 
-    /// Accepts for ever and hands every connection to `serve`, together with the permit that counts it.
+    /// Accepts for ever and hands every socket to `serve`, together with the place that it has taken.
     ///
     /// Must run inside the runtime that is to carry the connections. Dropping the future stops accepting.
-    pub async fn accept(
-        self,
-        number: usize,
-        slots: Arc<Semaphore>,
-        streams: Arc<Streams>,
-        serve: impl Fn(Box<Wire>, OwnedSemaphorePermit),
-    ) -> io::Result<()> {
+    pub async fn accept(self, places: Arc<Places>, serve: impl Fn(Accepted)) -> io::Result<()> {
         enum Socket {
             Tcp(tokio::net::TcpListener),
             Unix(tokio::net::UnixListener),
@@ -105,7 +115,7 @@ impl Bound {
             Self::Unix(listener) => Socket::Unix(tokio::net::UnixListener::from_std(listener)?),
         };
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
+            let Some(place) = places.wait().await else { return Ok(()) };
             let accepted = match &socket {
                 Socket::Tcp(listener) => {
                     listener.accept().await.map(|(stream, peer)| (Transport::Tcp(stream), Some(peer)))
@@ -114,11 +124,8 @@ impl Bound {
                     listener.accept().await.map(|(stream, _)| (Transport::Unix(stream), None))
                 }
             };
-            let wire = accepted.and_then(|(stream, peer)| {
-                Wire::new(stream, Arc::new(Link::new(number, peer, streams.clone())))
-            });
-            match wire {
-                Ok(wire) => serve(Box::new(wire), slot),
+            match accepted {
+                Ok((transport, peer)) => serve(Accepted { transport, peer, place }),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(PAUSE_AFTER_ERROR).await;

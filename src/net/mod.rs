@@ -3,8 +3,11 @@
 pub mod connection;
 mod http2;
 pub mod listener;
+pub mod opening;
 mod outgoing;
 mod parting;
+pub mod places;
+mod proxy_header;
 pub mod streams;
 pub mod tls;
 mod transport;
@@ -40,8 +43,21 @@ pub struct Timeouts {
     pub head: Duration,
     /// The longest pause inside a request's body.
     pub body: Duration,
+    /// The longest pause in which a client takes nothing of an answer.
+    pub write: Duration,
     /// The longest pause between two requests.
     pub keep_alive: Duration,
+    /// The age from which a connection closes with its next answer.
+    pub max_age: Duration,
+}
+
+/// How many connections a listener has at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// In all; absent: as many as the process has descriptors for.
+    pub max: Option<u32>,
+    /// Of one client address, or /64; absent: half of all.
+    pub max_per_client: Option<u32>,
 }
 
 impl Default for Timeouts {
@@ -49,7 +65,9 @@ impl Default for Timeouts {
         Self {
             head: Duration::from_secs(10),
             body: Duration::from_mins(1),
+            write: Duration::from_mins(1),
             keep_alive: Duration::from_secs(75),
+            max_age: Duration::from_hours(1),
         }
     }
 }

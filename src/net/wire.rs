@@ -90,14 +90,26 @@ pub struct Wire {
     outgoing: Outgoing,
     /// One timer for the connection's life; armed for later only when it fires early.
     timer: Pin<Box<Sleep>>,
+    /// The longest pause in which the peer takes nothing of what is written.
+    write_pause_max: Duration,
+    /// When that pause is over; none while the peer takes what is written.
+    stalled_until: Option<Instant>,
+    /// When the connection began, and the latest instant that was read since.
+    began: Instant,
+    seen: Instant,
 }
 
 impl Wire {
-    /// Wraps a fresh connection.
-    pub fn new(transport: Transport, link: Arc<Link>) -> io::Result<Self> {
+    /// Wraps a fresh connection, whose peer may pause for `write_pause_max` in taking what is written.
+    pub fn new(transport: Transport, link: Arc<Link>, write_pause_max: Duration) -> io::Result<Self> {
         transport.set_nodelay()?;
         let fd = transport.as_raw_fd();
+        let now = Instant::now();
         Ok(Self {
+            write_pause_max,
+            stalled_until: None,
+            began: now,
+            seen: now,
             transport: Some(transport),
             digest: link.digest(),
             link,
@@ -154,6 +166,11 @@ impl Wire {
         }
     }
 
+    /// How old the connection is, as of the beginning of the head that was read last.
+    pub fn age(&self) -> Duration {
+        self.seen - self.began
+    }
+
     /// Reads one request head, whole, and delimits what belongs to it.
     ///
     /// `idle` bounds the wait for its first byte, `head` the time from there to its last; `stop` ends only
@@ -164,7 +181,8 @@ impl Wire {
         head: Duration,
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Result<(BytesMut, Framing), HeadEnd> {
-        let mut until = Instant::now() + if self.ahead.is_empty() { idle } else { head };
+        self.seen = Instant::now();
+        let mut until = self.seen + if self.ahead.is_empty() { idle } else { head };
         let mut scanned = 0;
         loop {
             // One empty line before a request line is ignored (RFC 9112 §2.2).
@@ -209,7 +227,10 @@ impl Wire {
             match (read, waiting) {
                 (0, true) => return Err(HeadEnd::Idle),
                 (0, false) => return Err(HeadEnd::Broken),
-                (_, true) => until = Instant::now() + head,
+                (_, true) => {
+                    self.seen = Instant::now();
+                    until = self.seen + head;
+                }
                 (_, false) => {}
             }
         }
@@ -273,8 +294,16 @@ impl Wire {
         Pin::new(self.transport()).poll_read(cx, buf)
     }
 
+    /// Writes what the peer takes. One that takes nothing for too long is given up, whoever waits for the write.
     fn poll_transport_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.transport()).poll_write(cx, bytes)
+        if let Poll::Ready(written) = Pin::new(self.transport()).poll_write(cx, bytes) {
+            self.stalled_until = None;
+            return Poll::Ready(written);
+        }
+        let until = *self.stalled_until.get_or_insert_with(|| Instant::now() + self.write_pause_max);
+        ready!(self.poll_deadline(cx, until));
+        self.link.note_stall();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_gather(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -459,15 +488,17 @@ impl GetSocketDigest for Wire {
 
 impl Peek for Wire {}
 
-/// The wire of a cut exchange is dropped with it, somewhere inside pingora. What is left goes back through the link, so that
-/// whoever serves the connection can close it properly.
+/// The wire of an exchange that was cut, or answered before its request was read, is dropped with it, somewhere inside pingora.
+/// What is left goes back through the link, so that whoever serves the connection can close it properly.
 impl Drop for Wire {
     fn drop(&mut self) {
-        if self.link.cut_by().is_some()
+        let is_cut = self.link.cut_by().is_some();
+        let is_unread = matches!(self.phase, Phase::Length(_) | Phase::Chunked(_));
+        if (is_cut || is_unread)
             && let Some(transport) = self.transport.take()
         {
             let unsent = std::mem::take(&mut self.gathered);
-            self.link.hand_back(Parting { transport, unsent, outgoing: self.outgoing });
+            self.link.hand_back(Parting { transport, unsent, outgoing: self.outgoing, is_cut });
         }
     }
 }

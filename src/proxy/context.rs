@@ -4,6 +4,7 @@ use crate::domain::decision::{Admission, Rejection};
 use crate::domain::session::{Cause, Session};
 use crate::domain::time::Timestamp;
 use crate::net::connection::Link;
+use crate::proxy::limits::Quota;
 use crate::proxy::observe::Record;
 use crate::proxy::respond;
 use crate::proxy::snapshot::{Front, Snapshot};
@@ -40,6 +41,10 @@ pub struct Context {
     pub(crate) turn: usize,
     /// How many servers were tried.
     pub(crate) tries: usize,
+    /// What is left of the route's rate, once it was asked.
+    pub(crate) quota: Option<Quota>,
+    /// How many more bytes the body may have, where the route says.
+    pub(crate) body_left: Option<u64>,
     /// A HEAD request: its answer has no body.
     pub(crate) head_only: bool,
     /// Everything that the access line says; written when the exchange is dropped, however it ends.

@@ -17,6 +17,7 @@ use crate::proxy::context::Context;
 use crate::proxy::endpoints;
 use crate::proxy::forward::{self, Forwarding};
 use crate::proxy::http2;
+use crate::proxy::limits;
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
 use crate::proxy::read;
@@ -87,6 +88,10 @@ impl Gateway {
         };
         ctx.route = Some(route);
         ctx.record.route = Some(route);
+        let limits = snapshot.route[route].limits.as_deref();
+        if let Some(limits) = limits {
+            limits.at_the_door(&self.parts, ctx)?;
+        }
         let asking = Asking {
             snapshot: &snapshot,
             sessions: &self.parts.sessions,
@@ -118,6 +123,9 @@ impl Gateway {
             if let (Credential::Session(session), Some(link)) = (credential, &ctx.link) {
                 link.tie(session.clone(), counts_activity);
             }
+        }
+        if let Some(limits) = limits {
+            limits.once_admitted(&self.parts, ctx, &admission, &head.headers)?;
         }
         let visit = visit::find(&asking, &snapshot.route[route], head, &admission);
         if visit.superseded {
@@ -244,6 +252,8 @@ impl ProxyHttp for Gateway {
             fault: None,
             turn: 0,
             tries: 0,
+            quota: None,
+            body_left: None,
             head_only: false,
         })
     }
@@ -263,7 +273,7 @@ impl ProxyHttp for Gateway {
             ctx.record.begin(link, ctx.client);
             ctx.link = Some(link.clone());
         }
-        if self.parts.is_draining() {
+        if self.parts.is_draining() || ctx.link.as_ref().is_some_and(|link| link.is_last()) {
             exchange.set_keepalive(None);
         }
         Ok(())
@@ -331,6 +341,33 @@ impl ProxyHttp for Gateway {
         forward::prepare(head, &forwarding).map_err(|rejection| fault(ctx, rejection))
     }
 
+    /// Counts a body that a route bounds; what is beyond never reaches the upstream, which sees the request break off.
+    async fn request_body_filter(
+        &self,
+        exchange: &mut Exchange,
+        body: &mut Option<Bytes>,
+        is_end: bool,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        // On a connection of HTTP/1 the wire hears.
+        if let Some(link) = &ctx.link
+            && exchange.req_header().version == http::Version::HTTP_2
+        {
+            link.hear(body.as_ref().map_or(0, Bytes::len));
+            if is_end {
+                link.stop_hearing();
+            }
+        }
+        let (Some(left), Some(bytes)) = (ctx.body_left, &body) else { return Ok(()) };
+        match left.checked_sub(bytes.len() as u64) {
+            Some(left) => {
+                ctx.body_left = Some(left);
+                Ok(())
+            }
+            None => Err(fault(ctx, Rejection::TooLarge)),
+        }
+    }
+
     async fn connected_to_upstream(
         &self,
         _exchange: &mut Exchange,
@@ -378,6 +415,8 @@ impl ProxyHttp for Gateway {
         stream::answered(&self.parts, exchange.req_header(), head, ctx);
         if let Some(link) = &ctx.link {
             if switches {
+                // What follows is no body.
+                ctx.body_left = None;
                 link.open_tunnel();
             } else if !head.status.is_informational() {
                 link.stop_hearing();
@@ -400,30 +439,15 @@ impl ProxyHttp for Gateway {
         if let Some(hsts) = &ctx.front().hsts {
             head.insert_header(STRICT_TRANSPORT_SECURITY, hsts.clone())?;
         }
+        if ctx.quota.is_some() && !head.status.is_informational() {
+            for (name, value) in limits::fields(ctx) {
+                head.append_header(name, value)?;
+            }
+        }
         match cookie {
             Some(cookie) => head.append_header(SET_COOKIE, cookie).map(|_| ()),
             None => Ok(()),
         }
-    }
-
-    /// Interim answers tell nothing of the body; after the head of another one the visitor may well wait with the rest of it.
-    async fn request_body_filter(
-        &self,
-        exchange: &mut Exchange,
-        body: &mut Option<Bytes>,
-        is_end: bool,
-        ctx: &mut Self::CTX,
-    ) -> pingora::Result<()> {
-        // On a connection of HTTP/1 the wire hears.
-        if let Some(link) = &ctx.link
-            && exchange.req_header().version == http::Version::HTTP_2
-        {
-            link.hear(body.as_ref().map_or(0, Bytes::len));
-            if is_end {
-                link.stop_hearing();
-            }
-        }
-        Ok(())
     }
 
     async fn response_trailer_filter(
@@ -471,7 +495,7 @@ impl ProxyHttp for Gateway {
         };
         let mut error_code = 0;
         match rejection {
-            Some(rejection) if exchange.response_written().is_none() => {
+            Some(rejection) if !has_answered(exchange) => {
                 // The rest of the body is not read: the connection ends with this answer.
                 exchange.set_keepalive(None);
                 error_code = respond::status(&rejection).as_u16();
@@ -479,6 +503,9 @@ impl ProxyHttp for Gateway {
                 let _ = self.reject(exchange, ctx, &rejection).await;
             }
             Some(rejection) => ctx.record.reject(&rejection),
+            None if ctx.link.as_ref().is_some_and(|link| link.is_stalled()) || is_late_write(error) => {
+                ctx.record.stall();
+            }
             // The visitor is gone; the record says that the exchange broke off.
             None => {}
         }
@@ -503,6 +530,18 @@ impl ProxyHttp for Gateway {
     fn request_summary(&self, _exchange: &Exchange, ctx: &Self::CTX) -> String {
         ctx.request_id.to_str().unwrap_or_default().to_owned()
     }
+}
+
+/// Whether an answer has begun; an interim one, such as a 100, is none yet.
+fn has_answered(exchange: &Exchange) -> bool {
+    exchange
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS)
+}
+
+/// Whether the visitor took too long to take a part of the answer.
+fn is_late_write(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Downstream && *error.etype() == ErrorType::WriteTimedout
 }
 
 /// Whether the head, which the wire has checked, asks for the one protocol that a connection may switch to.

@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod gateway;
+pub mod limits;
 pub mod pace;
 pub mod pages;
 pub mod parts;

@@ -125,9 +125,13 @@ impl Record {
         self.reason = Some(rejection.reason());
         self.outcome = Some(match rejection {
             Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => Outcome::Unauthenticated,
-            Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) | Rejection::SubjectFull => {
-                Outcome::Forbidden
-            }
+            Rejection::Forbidden
+            | Rejection::ClientAddress
+            | Rejection::Foreign
+            | Rejection::BadForm(_)
+            | Rejection::SubjectFull => Outcome::Forbidden,
+            Rejection::TooLarge => Outcome::TooLarge,
+            Rejection::TooMany(_) => Outcome::TooMany,
             Rejection::SessionsFull | Rejection::StoreUnavailable => Outcome::Unavailable,
             // The decision was to pass; that the upstream failed stands in the reason and the status.
             Rejection::NoServer
@@ -136,6 +140,11 @@ impl Record {
             | Rejection::Internal(_) => self.outcome.unwrap_or(Outcome::Refused),
             _ => Outcome::Refused,
         });
+    }
+
+    /// The visitor took nothing of the answer for too long.
+    pub(crate) fn stall(&mut self) {
+        self.reason = Some("write_timeout");
     }
 
     /// The head of the upstream's answer is here.

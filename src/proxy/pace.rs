@@ -1,62 +1,78 @@
 //! How often something may happen, per whatever it is counted by; what is not remembered is allowed.
 //!
-//! A [`Pace`] gives each key some times at once and then one after every step. It keeps one instant per key, for a bounded
-//! number of keys: whoever floods it with keys is forgotten first-come, and what then gets through too often has another bound.
+//! A [`Tally`] keeps one instant per key ([`crate::domain::rate`]), for a bounded number of keys, and forgets one that was not asked
+//! about for a day: whoever floods it with keys is forgotten first-come, and what then gets through too often has another
+//! bound. A [`Pace`] is a tally for one rate of ours; the rates that the file sets for routes share one.
 
+use crate::domain::rate::{Rate, Rested, Taken, Wait};
 use crate::domain::time::Timestamp;
-use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How many keys are remembered.
 const KEYS_MAX: u64 = 100_000;
+/// A rate may take no longer than this until a key has all its times back, for longer nothing is remembered.
+pub const REMEMBERED_FOR: Duration = Duration::from_hours(24);
+
+/// What has happened lately, by key.
+#[derive(Debug)]
+pub struct Tally {
+    keys: RandomState,
+    /// When the key has all its times back. The instant is changed in place: counting writes nothing into the cache.
+    rested: Cache<u64, Arc<AtomicU64>>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        // LRU: moka's default policy would drop the newest keys of a full cache first.
+        let rested = Cache::builder()
+            .max_capacity(KEYS_MAX)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_idle(REMEMBERED_FOR)
+            .build();
+        Self { keys: RandomState::new(), rested }
+    }
+}
+
+impl Tally {
+    /// Counts one time for `key`, whose rate must be a part of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Wait`]: the rate allows no more now. A refusal counts for nothing.
+    pub fn take(&self, rate: Rate, key: impl Hash, now: Timestamp) -> Result<Taken, Wait> {
+        let rested = self.rested.get_with(self.keys.hash_one(key), Arc::default);
+        let mut held = rested.load(Ordering::Relaxed);
+        loop {
+            let taken = rate.take(Rested(held), now)?;
+            match rested.compare_exchange_weak(held, taken.rested.0, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(taken),
+                Err(newer) => held = newer,
+            }
+        }
+    }
+}
 
 /// One pace for many keys.
 #[derive(Debug)]
 pub struct Pace {
-    keys: RandomState,
-    /// When the key has all its times back.
-    rested_at: Cache<u64, Timestamp>,
-    step: Duration,
-    burst: u32,
+    tally: Tally,
+    rate: Rate,
 }
 
 impl Pace {
     /// `burst` times at once, and one more after every `step`.
     pub fn new(burst: u32, step: Duration) -> Self {
-        Self {
-            keys: RandomState::new(),
-            // LRU: moka's default policy would drop the newest keys of a full cache first.
-            rested_at: Cache::builder().max_capacity(KEYS_MAX).eviction_policy(EvictionPolicy::lru()).build(),
-            step,
-            burst,
-        }
+        Self { tally: Tally::default(), rate: Rate::every(step, burst) }
     }
 
     /// Whether it may happen once more now; then it counts. A refusal counts for nothing.
     pub fn allows(&self, key: impl Hash, now: Timestamp) -> bool {
-        let key = self.keys.hash_one(key);
-        let spent_max = self.step.saturating_mul(self.burst.saturating_sub(1));
-        let counted = self.rested_at.entry(key).and_compute_with(|held| {
-            let rested_at = held.map_or(now, |held| held.into_value().max(now));
-            if rested_at.since(now) > spent_max { Op::Nop } else { Op::Put(rested_at.plus(self.step)) }
-        });
-        !matches!(counted, CompResult::Unchanged(_) | CompResult::StillNone(_))
-    }
-}
-
-/// What stands for one visitor when openings are counted: the address, or the /64 of IPv6, of which a client has as
-/// many addresses as it likes.
-pub fn visitor_network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
-        v4 @ IpAddr::V4(_) => v4,
+        self.tally.take(self.rate, key, now).is_ok()
     }
 }
 
@@ -87,15 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn a_visitor_is_an_address_or_a_64() {
-        for (one, other, same) in [
-            ("192.0.2.1", "192.0.2.2", false),
-            ("192.0.2.1", "::ffff:192.0.2.1", true),
-            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::", true),
-            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
-        ] {
-            let [a, b] = [one, other].map(|text| visitor_network(text.parse().expect("an address")));
-            assert_eq!(a == b, same, "{one} {other}");
-        }
+    fn of_many_at_once_no_more_pass_than_may() {
+        let (tally, rate) = (Tally::default(), Rate::of(1, Duration::from_mins(1), 100));
+        let passed: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| (0..100).filter(|_| tally.take(rate, "key", secs(0)).is_ok()).count())
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        });
+        assert_eq!(passed, 100);
     }
 }

@@ -6,7 +6,8 @@ use crate::domain::secret::Secret;
 use crate::domain::session::{End, Kind, NO_ENTRY, Opening, ScopeId, Session, SessionId};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::token::{SessionToken, TokenDigest};
-use crate::proxy::pace::Pace;
+use crate::net::opening;
+use crate::proxy::pace::{Pace, Tally};
 use crate::proxy::snapshot::Snapshot;
 use crate::store::journal::Commit;
 use crate::store::table::{Opened, Refused, Table};
@@ -14,7 +15,7 @@ use crate::telemetry::{AuditEvent, AuditLine, Logs, Metrics};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -43,12 +44,18 @@ pub struct Paces {
     pub openings: Pace,
     /// Audit lines of one kind about one thing: who repeats what causes one does not fill the log.
     pub lines: Pace,
+    /// Requests, by the rates that routes have.
+    pub rates: Tally,
 }
 
 impl Default for Paces {
     /// Thirty openings at once, then one every two seconds; one line a minute.
     fn default() -> Self {
-        Self { openings: Pace::new(30, Duration::from_secs(2)), lines: Pace::new(1, Duration::from_mins(1)) }
+        Self {
+            openings: Pace::new(30, Duration::from_secs(2)),
+            lines: Pace::new(1, Duration::from_mins(1)),
+            rates: Tally::default(),
+        }
     }
 }
 
@@ -282,6 +289,23 @@ impl Parts {
             detail: Some(&detail),
             ..AuditLine::new(self.clock.now(), AuditEvent::ClockStepped)
         });
+    }
+
+    /// Notes that a connection was closed before its first request; the log has one line a minute for each reason. Of those
+    /// that were given up by their peer, as health checks of balancers are, there is none.
+    pub fn note_refused_connection(&self, refused: opening::Refused, peer: Option<SocketAddr>) {
+        let reason = refused.reason();
+        self.metrics.connection_refused(reason);
+        if refused != opening::Refused::Broken
+            && self.paces.lines.allows(("connection", reason), self.clock.now())
+        {
+            let peer = peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default();
+            tracing::warn!(
+                reason,
+                peer,
+                "connections are closed before their first request ({reason}), one from {peer}"
+            );
+        }
     }
 
     /// Drops the sessions whose deadline has passed.

@@ -5,13 +5,13 @@
 //! sees it. One that cannot be taken is refused whole and the visitor gets 502: the page was written as if it had been kept.
 //! One that nobody is there for is dropped, and the page goes on.
 
+use crate::domain::clients::visitor_network;
 use crate::domain::decision::Rejection;
 use crate::domain::fold;
 use crate::domain::merge_patch::{self, Patch};
 use crate::domain::session::{PatchError, Session, SessionId, SpaceId};
 use crate::proxy::context::Context;
 use crate::proxy::endpoints::{session_cookie, user_agent};
-use crate::proxy::pace::visitor_network;
 use crate::proxy::parts::{NewVisitor, NewlyOpened, NotOpened, Parts};
 use crate::proxy::read;
 use crate::proxy::visit::Patches;

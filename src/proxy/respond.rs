@@ -13,6 +13,7 @@ use crate::proxy::admit;
 use crate::proxy::changes::{Changes, Hosts};
 use crate::proxy::context::Context;
 use crate::proxy::http2;
+use crate::proxy::limits;
 use crate::proxy::pages::{Language, Page};
 use crate::proxy::read;
 use crate::proxy::settings::{External, UpstreamHost};
@@ -116,9 +117,12 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         Rejection::NoRoute => StatusCode::NOT_FOUND,
         Rejection::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
         Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => StatusCode::UNAUTHORIZED,
-        Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) | Rejection::SubjectFull => {
-            StatusCode::FORBIDDEN
-        }
+        Rejection::Forbidden
+        | Rejection::ClientAddress
+        | Rejection::Foreign
+        | Rejection::BadForm(_)
+        | Rejection::SubjectFull => StatusCode::FORBIDDEN,
+        Rejection::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
         Rejection::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         Rejection::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::LengthRequired => StatusCode::LENGTH_REQUIRED,
@@ -160,6 +164,12 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
         Rejection::StoreUnavailable => {
             answer = answer.with("Retry-After", HeaderValue::from_static("5"));
         }
+        Rejection::TooMany(wait) => {
+            answer = answer.with("Retry-After", HeaderValue::from(limits::seconds(*wait)));
+            for (name, value) in limits::fields(ctx) {
+                answer = answer.with(name, value);
+            }
+        }
         Rejection::SessionsFull | Rejection::NoServer => {
             answer = answer.with("Retry-After", HeaderValue::from_static("10"));
         }
@@ -184,6 +194,9 @@ fn page_for<'a>(
         (Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) | Rejection::SubjectFull, _) => {
             Page::Forbidden { subject }
         }
+        // Another sign-in would not help.
+        (Rejection::ClientAddress, _) => Page::Forbidden { subject: None },
+        (Rejection::TooMany(wait), _) => Page::TooManyRequests { seconds: limits::seconds(*wait) },
         (Rejection::TooLarge, _) => Page::TooLarge,
         (
             Rejection::BadRequest(_)

@@ -2,6 +2,8 @@
 
 use crate::domain::access::Access;
 use crate::domain::certificate::CertificateClaim;
+use crate::domain::clients::ClientRule;
+use crate::domain::rate::Rate;
 use crate::domain::redirect::Redirect;
 use crate::domain::route::HostPattern;
 use crate::domain::session::SpaceId;
@@ -36,6 +38,10 @@ pub struct ListenerSettings {
     pub redirect: Option<RedirectSettings>,
     /// Its connections' clocks.
     pub timeouts: crate::net::Timeouts,
+    /// How many connections it has at once.
+    pub connections: crate::net::ConnectionLimits,
+    /// Connections begin with a header in which a trusted proxy names its client.
+    pub proxy_protocol: bool,
 }
 
 /// What a listener does that sends everybody to https. Its [`External`] is where they are sent.
@@ -150,6 +156,8 @@ pub struct RouteSettings {
     pub forward_authorization: bool,
     /// What it has to do with the visitor's session.
     pub session: RouteSession,
+    /// What it takes.
+    pub limits: RouteLimits,
     /// What it changes in the heads that pass; absent: nothing.
     pub changes: Option<Box<Changes>>,
     /// It answers with this, and asks no upstream.
@@ -160,6 +168,48 @@ pub struct RouteSettings {
 
 /// The position of none.
 pub const NO_UPSTREAM: usize = usize::MAX;
+
+/// `clients` and `limits` of a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// From which addresses it may be used; absent: all.
+    pub clients: Option<ClientRule>,
+    /// The longest body, in bytes; absent: any.
+    pub body_bytes_max: Option<u64>,
+    /// How often it may be used; absent: as often as one likes.
+    pub rate: Option<RateSettings>,
+}
+
+/// `limits.rate` of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateSettings {
+    /// Who is counted.
+    pub per: Per,
+    /// So many requests
+    pub times: u32,
+    /// in each such span, evenly.
+    pub span: Duration,
+    /// So many at once.
+    pub burst: u32,
+}
+
+impl RateSettings {
+    /// The rate itself.
+    pub fn rate(&self) -> Rate {
+        Rate::of(self.times, self.span, self.burst)
+    }
+}
+
+/// Who is counted when requests are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// A session; a request without one counts for its client's address.
+    Session,
+    /// A subject of one source, however many sessions and tokens it has; a request of nobody counts for its client's address.
+    Subject,
+    /// A client's address, or its /64.
+    ClientIp,
+}
 
 /// `session` of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

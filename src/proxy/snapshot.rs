@@ -21,6 +21,7 @@ use crate::proxy::admit::scope_of;
 use crate::proxy::changes::Changes;
 pub use crate::proxy::forward::GUARDED;
 pub use crate::proxy::front::Front;
+use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
 use crate::proxy::settings::{CookieSettings, External, SessionRules};
 use crate::proxy::upstream::Upstream;
@@ -89,6 +90,8 @@ pub struct Route {
     pub data: Option<SpaceId>,
     /// Requests count as use of the session.
     pub counts_activity: bool,
+    /// What it takes; absent: no limits.
+    pub limits: Option<Box<Limits>>,
     /// What it changes in the heads that pass.
     pub changes: Option<Box<Changes>>,
     /// It answers with this, and asks no upstream.

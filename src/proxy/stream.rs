@@ -16,6 +16,7 @@ use crate::proxy::parts::Parts;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// An answer longer than this may last.
@@ -25,6 +26,7 @@ const SHORT_BYTES_MAX: u64 = 1 << 20;
 struct Asked {
     listener: usize,
     secured: Option<Arc<Secured>>,
+    client: IpAddr,
     host: HeaderValue,
     /// The canonical target.
     target: Box<[u8]>,
@@ -43,6 +45,7 @@ pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &Res
     let asked = Asked {
         listener: link.listener(),
         secured: link.secured().cloned(),
+        client: ctx.client,
         host: host.clone(),
         target: request.raw_path().into(),
         method: request.method.clone(),
@@ -89,6 +92,11 @@ impl Asked {
             now: parts.clock.now(),
             wall: &|| parts.clock.wall(),
         };
+        if let Some(limits) = &snapshot.route[route].limits
+            && !limits.admits(self.client)
+        {
+            return Err(Rejection::ClientAddress.reason());
+        }
         let access = &snapshot.route[route].access;
         if matches!(access, Access::Public) {
             return Ok(());

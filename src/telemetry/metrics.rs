@@ -34,13 +34,17 @@ pub enum Outcome {
     Forbidden,
     /// Refused for its form: host, path or method.
     Refused,
+    /// 413, before or while the body came.
+    TooLarge,
+    /// 429.
+    TooMany,
     /// 503: we could not say.
     Unavailable,
     /// Passed with an identity, and was cut: its session ended, or a newer configuration refuses it.
     Cut,
 }
 
-const OUTCOMES: [(Outcome, &str); 10] = [
+const OUTCOMES: [(Outcome, &str); 12] = [
     (Outcome::Public, "public"),
     (Outcome::Admitted, "admitted"),
     (Outcome::Anonymous, "anonymous"),
@@ -49,6 +53,8 @@ const OUTCOMES: [(Outcome, &str); 10] = [
     (Outcome::Unauthenticated, "unauthenticated"),
     (Outcome::Forbidden, "forbidden"),
     (Outcome::Refused, "refused"),
+    (Outcome::TooLarge, "too_large"),
+    (Outcome::TooMany, "too_many"),
     (Outcome::Unavailable, "unavailable"),
     (Outcome::Cut, "cut"),
 ];
@@ -97,6 +103,7 @@ pub struct Metrics {
     exchanges: [IntCounter; STATUS_CLASSES.len()],
     refused_heads: IntCounterVec,
     failed_handshakes: IntCounterVec,
+    refused_connections: IntCounterVec,
     exchanges_cut: IntCounterVec,
     /// Exchanges between their head and their end.
     pub exchanges_in_flight: IntGauge,
@@ -183,6 +190,12 @@ impl Metrics {
                 "Connections on which TLS could not be settled, by why",
                 "reason",
             ),
+            refused_connections: counters(
+                &r,
+                "refused_connections_total",
+                "Connections closed before their first request, by why",
+                "reason",
+            ),
             exchanges_cut: counters(
                 &r,
                 "exchanges_cut_total",
@@ -221,11 +234,15 @@ impl Metrics {
             registry: r,
         };
         metrics.store_up.set(1);
-        // Series that alarms watch exist before their first event.
-        for end in [End::SignOut, End::Idle, End::Lifetime, End::Revoked, End::Credential, End::Superseded] {
-            metrics.sessions_ended.with_label_values(&[end.as_str()]);
-        }
+        metrics.make_series();
         metrics
+    }
+
+    /// Series that alarms watch exist before their first event.
+    fn make_series(&self) {
+        for end in [End::SignOut, End::Idle, End::Lifetime, End::Revoked, End::Credential, End::Superseded] {
+            self.sessions_ended.with_label_values(&[end.as_str()]);
+        }
     }
 
     /// Counts a session that was opened; `sign_in` is the entry's name in the file.
@@ -256,6 +273,11 @@ impl Metrics {
     /// Counts a connection on which TLS could not be settled.
     pub fn handshake_failed(&self, reason: &'static str) {
         self.failed_handshakes.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a connection that was closed before its first request; `reason` is a word of this code.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.refused_connections.with_label_values(&[reason]).inc();
     }
 
     /// Counts a finished exchange; `None`: dropped before an answer.

@@ -322,7 +322,7 @@ fn a_body_that_stops_is_not_waited_for() {
 fn a_visitor_who_takes_nothing_is_not_written_to_for_ever() {
     let upstream = Upstream::recording();
     let gateway = Setup::before(&upstream)
-        .listener("external: { scheme: https, port: 443 }, timeouts: { body: 1s }")
+        .listener("external: { scheme: https, port: 443 }, timeouts: { write: 1s }")
         .start();
     let http2 = connect(&gateway);
     let large = Answer::new("200 OK", &[], &"a".repeat(3_000_000));

@@ -31,7 +31,19 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn to(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the gateway listens");
+        Self::over(TcpStream::connect(address).expect("the gateway listens"))
+    }
+
+    /// From another address of this machine, such as 127.0.0.2.
+    pub(crate) fn from(source: [u8; 4], address: SocketAddr) -> Self {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
+        bind(&socket, &SocketAddr::from((source, 0))).expect("all of 127.0.0.0/8 is this machine");
+        connect(&socket, &address).expect("the gateway listens");
+        Self::over(TcpStream::from(socket))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(wait::PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("an option can be set");
         Self { stream, ahead: Vec::new() }

@@ -47,6 +47,8 @@ impl Resolver<'_> {
             let timeouts = self.listener_timeouts(listener.timeouts.as_ref(), &at.key("timeouts"));
             let tls = listener.tls.as_ref().and_then(|tls| self.tls(tls, &at.key("tls")));
             let redirect = self.redirect_listener(listener, &at);
+            let connections = self.connections(listener.connections.as_ref(), &at.key("connections"));
+            let proxy_protocol = self.proxy_protocol(listener.proxy_protocol, &at.key("proxy_protocol"));
             let external = listener.external.as_ref().and_then(external);
             if let (Some(_), Some(External { https: false, .. })) = (&listener.tls, external) {
                 let wrong = "is not what browsers see of a listener that speaks TLS";
@@ -70,7 +72,17 @@ impl Resolver<'_> {
             let is_https = external.is_some_and(|external| external.https);
             let hsts = listener.hsts.as_ref();
             let hsts = hsts.and_then(|hsts| self.hsts(hsts, is_https || redirect.is_some(), &at.key("hsts")));
-            listeners.push((at, ListenerSettings { address, external, tls, hsts, redirect, timeouts }));
+            let settings = ListenerSettings {
+                address,
+                external,
+                tls,
+                hsts,
+                redirect,
+                timeouts,
+                connections,
+                proxy_protocol,
+            };
+            listeners.push((at, settings));
         }
         self.redirects_lead_somewhere(&mut listeners, external_url.map(|(_, external)| *external));
         listeners
@@ -82,7 +94,9 @@ impl Resolver<'_> {
         Timeouts {
             head: self.positive(raw.head.as_ref(), default.head, &at.key("head")),
             body: self.positive(raw.body.as_ref(), default.body, &at.key("body")),
+            write: self.positive(raw.write.as_ref(), default.write, &at.key("write")),
             keep_alive: self.positive(raw.keep_alive.as_ref(), default.keep_alive, &at.key("keep_alive")),
+            max_age: self.positive(raw.max_age.as_ref(), default.max_age, &at.key("max_age")),
         }
     }
 
@@ -210,22 +224,12 @@ impl Resolver<'_> {
         for (index, text) in self.raw.trusted_proxies.iter().flatten().enumerate() {
             let Some(text) = text else { continue };
             let at = root.item(index);
-            let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-            match network {
-                None => {
-                    let remedy = "write an IP address or a network: `10.0.0.7` or `10.0.0.0/24`";
-                    self.notes.problem(&at, text, "is not an address", remedy);
-                }
+            match self.network(text, &at) {
                 Some(network) if network.prefix_len() == 0 => {
-                    let wrong = "trusts everybody's X-Forwarded-For";
+                    let wrong = "trusts everybody's word on who asks";
                     self.notes.problem(&at, text, wrong, "write the addresses of your own proxies");
                 }
-                Some(network) if network.trunc() != network => {
-                    let remedy =
-                        format!("write `{}`, or `{}` for the one address", network.trunc(), network.addr());
-                    self.notes.problem(&at, text, "is an address inside a network", remedy);
-                }
-                Some(network) => networks.push(network),
+                network => networks.extend(network),
             }
         }
         networks

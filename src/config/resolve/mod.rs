@@ -9,6 +9,7 @@ mod changes;
 mod cookie;
 mod edges;
 mod identity;
+mod limits;
 mod routes;
 mod secrets;
 mod sessions;

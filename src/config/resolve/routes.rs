@@ -88,6 +88,7 @@ impl Resolver<'_> {
             let upstream = upstream.unwrap_or(NO_UPSTREAM);
             let forward_authorization = route.forward_authorization.unwrap_or(false);
             let session = self.route_session(route, &at.key("session"));
+            let limits = self.route_limits(route, Some(&rights.access), &at);
             let Rights { access, ways: sign_in, .. } = rights;
             let settings = RouteSettings {
                 name,
@@ -100,6 +101,7 @@ impl Resolver<'_> {
                 session,
                 changes,
                 redirect,
+                limits,
                 upstream,
             };
             routes.push((at, settings));

@@ -31,7 +31,7 @@ impl Resolver<'_> {
             let certificate = files.as_ref().and_then(|files| self.certificate(files, &list_at.item(index)));
             certificates.extend(certificate);
         }
-        let clients = self.clients(raw, at);
+        let clients = self.client_certificates(raw, at);
         (!certificates.is_empty()).then_some(TlsSettings { certificates, clients })
     }
 
@@ -103,7 +103,7 @@ impl Resolver<'_> {
         self.notes.warn(at, path, wrong, remedy);
     }
 
-    fn clients(&mut self, raw: &raw::Tls, at: &At) -> Option<Clients> {
+    fn client_certificates(&mut self, raw: &raw::Tls, at: &At) -> Option<Clients> {
         let ca_at = at.key("client_ca");
         let Some(path) = &raw.client_ca else {
             if raw.client_certificate.is_some() {
