@@ -481,6 +481,40 @@ fn an_explanation_says_route_rule_and_reason() {
     insta::assert_snapshot!(text);
 }
 
+#[test]
+fn what_a_route_takes_stands_in_table_and_explanation() {
+    let folder = Folder::new();
+    let text = "\
+version: 1
+listeners: [{ address: 127.0.0.1:8080 }]
+upstreams: { app: { servers: [http://127.0.0.1:3000] } }
+limits: { body: 1MiB }
+routes:
+  - name: reports
+    path: /reports
+    access: public
+    upstream: app
+    clients: { allow: [10.0.0.0/8], deny: [10.0.0.7] }
+    limits: { body: 10MiB, rate: { per: client_ip, limit: 600/m, burst: 20 } }
+  - { name: all, path: /, access: public, upstream: app }
+";
+    let (config, warnings) = folder.load(text).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(warnings, []);
+    let table = vestibule::cli::check::table(&config, &warnings);
+    assert!(table.contains("everybody, without identity; from 10.0.0.0/8, but not 10.0.0.7/32"), "{table}");
+    let of = |path: &str| explain(&config, &Method::GET, &format!("http://any{path}"), &Who::Nobody);
+    let reports = of("/reports");
+    for line in [
+        "clients:   403 unless from 10.0.0.0/8, but not 10.0.0.7/32",
+        "body:      413 beyond 10485760 bytes",
+        "rate:      429 beyond 600 in 60 s for each client address, 20 at once",
+    ] {
+        assert!(reports.lines().any(|said| said == line), "{line}\n{reports}");
+    }
+    let others = of("/");
+    assert!(others.contains("413 beyond 1048576 bytes") && !others.contains("429"), "{others}");
+}
+
 /// A rule of `allow` in flow form.
 fn rule() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![

@@ -247,7 +247,7 @@ pub(super) struct ListenerTimeouts {
     /// The longest pause inside a request's body.
     #[schemars(extend("default" = "60s"))]
     pub(super) body: Option<Span>,
-    /// The longest pause in which a client takes nothing of an answer.
+    /// The longest pause in which a client takes nothing of an answer, and the longest time for each 64KiB of it.
     #[schemars(extend("default" = "60s"))]
     pub(super) write: Option<Span>,
     /// The longest pause between two requests.

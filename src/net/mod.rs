@@ -43,7 +43,7 @@ pub struct Timeouts {
     pub head: Duration,
     /// The longest pause inside a request's body.
     pub body: Duration,
-    /// The longest pause in which a client takes nothing of an answer.
+    /// The longest pause in which a client takes nothing of an answer, and the longest time for one part of it.
     pub write: Duration,
     /// The longest pause between two requests.
     pub keep_alive: Duration,

@@ -94,6 +94,22 @@ fn an_old_connection_closes_with_its_next_answer() {
 }
 
 #[test]
+fn what_a_reload_cannot_change_of_a_listener_it_names() {
+    let upstream = Upstream::recording();
+    let mut gateway = limited(&upstream, "connections: { max_per_client: 2 }").start();
+    let listener = "address: \"127.0.0.1:{public}\", external: { scheme: https, port: 443 }";
+    for changed in
+        ["connections: { max_per_client: 3 }", "timeouts: { write: 2s }", "timeouts: { max_age: 2h }"]
+    {
+        gateway.change("listeners", &format!("[{{ {listener}, {changed} }}]"));
+        let answer = gateway.admin("POST", "/reload", "");
+        assert_eq!(answer.status(), 200);
+        let told = answer.json()["message"].to_string();
+        assert!(told.contains("needs a restart: listeners[0]"), "{changed}: {told}");
+    }
+}
+
+#[test]
 fn the_limit_of_open_files_is_said_at_the_start() {
     let upstream = Upstream::recording();
     let gateway = Gateway::before(&upstream);
