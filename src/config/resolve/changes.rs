@@ -53,6 +53,23 @@ enum Change {
     Write,
 }
 
+/// The changes of one direction as the file has them.
+struct Written<'a> {
+    remove: Option<&'a [Option<String>]>,
+    set: Option<&'a Entries<Plain>>,
+    add: Option<&'a Entries<Plain>>,
+}
+
+impl<'a> Written<'a> {
+    fn of_request(raw: &'a RequestHeaders) -> Self {
+        Self { remove: raw.remove.as_deref(), set: raw.set.as_ref(), add: raw.add.as_ref() }
+    }
+
+    fn of_response(raw: &'a ResponseHeaders) -> Self {
+        Self { remove: raw.remove.as_deref(), set: raw.set.as_ref(), add: raw.add.as_ref() }
+    }
+}
+
 /// Names that no route may change, in every spelling that some application folds onto them.
 pub(super) struct Reserved {
     ours: Guard,
@@ -82,39 +99,29 @@ impl Resolver<'_> {
         let headers = route.headers.as_ref();
         let request = headers.and_then(|headers| headers.request.as_ref());
         let response = headers.and_then(|headers| headers.response.as_ref());
+        let mut said = |written: Option<Written<'_>>, direction, key| {
+            let at = at_headers.key(key);
+            written.map(|written| self.header_changes(&written, direction, &at, reserved)).unwrap_or_default()
+        };
         let changes = Changes {
-            request: request
-                .map(|request| self.request_headers(request, &at_headers.key("request"), reserved))
-                .unwrap_or_default(),
-            response: response
-                .map(|response| self.response_headers(response, &at_headers.key("response"), reserved))
-                .unwrap_or_default(),
+            request: said(request.map(Written::of_request), Direction::Request, "request"),
+            response: said(response.map(Written::of_response), Direction::Response, "response"),
             security: response.and_then(|response| response.security).unwrap_or(false),
             prefix: route.prefix.as_ref().and_then(|prefix| self.prefix(prefix, &at.key("prefix"), path)),
         };
         (!changes.is_empty()).then(|| Box::new(changes))
     }
 
-    fn request_headers(&mut self, raw: &RequestHeaders, at: &At, reserved: &Reserved) -> HeaderChanges {
-        let written = (raw.remove.as_deref(), raw.set.as_ref(), raw.add.as_ref());
-        self.header_changes(written, Direction::Request, at, reserved)
-    }
-
-    fn response_headers(&mut self, raw: &ResponseHeaders, at: &At, reserved: &Reserved) -> HeaderChanges {
-        let written = (raw.remove.as_deref(), raw.set.as_ref(), raw.add.as_ref());
-        self.header_changes(written, Direction::Response, at, reserved)
-    }
-
     fn header_changes(
         &mut self,
-        (remove, set, add): (Option<&[Option<String>]>, Option<&Entries<Plain>>, Option<&Entries<Plain>>),
+        written: &Written<'_>,
         direction: Direction,
         at: &At,
         reserved: &Reserved,
     ) -> HeaderChanges {
         let mut changes = HeaderChanges::default();
         let mut seen: Vec<HeaderName> = Vec::new();
-        for (index, text) in remove.into_iter().flatten().enumerate() {
+        for (index, text) in written.remove.into_iter().flatten().enumerate() {
             let at = at.key("remove").item(index);
             let Some(text) = text else { continue };
             if let Some(name) = self.changed_name(text, (direction, Change::Remove), &at, reserved, &mut seen)
@@ -122,7 +129,9 @@ impl Resolver<'_> {
                 changes.remove.push(name);
             }
         }
-        for (key, entries, into) in [("set", set, &mut changes.set), ("add", add, &mut changes.add)] {
+        for (key, entries, into) in
+            [("set", written.set, &mut changes.set), ("add", written.add, &mut changes.add)]
+        {
             for (text, value) in entries.into_iter().flat_map(Entries::sound) {
                 let at = at.key(key).key(text);
                 let name = self.changed_name(text, (direction, Change::Write), &at, reserved, &mut seen);
