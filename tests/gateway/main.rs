@@ -26,6 +26,7 @@ mod logout;
 mod messages;
 mod navigation;
 mod policies;
+mod printing;
 mod redirects;
 mod reload;
 mod reload_under_load;

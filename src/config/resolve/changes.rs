@@ -39,6 +39,32 @@ const FRAMING: [&str; 17] = [
     "upgrade",
 ];
 
+/// Fields of one value: with a second one a message can be read in two ways (RFC 9110 §5.3).
+const SINGLE: [&str; 22] = [
+    "age",
+    "authorization",
+    "content-location",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "from",
+    "if-modified-since",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "origin",
+    "range",
+    "referer",
+    "retry-after",
+    "server",
+    "strict-transport-security",
+    "user-agent",
+];
+
 /// Which way a message goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -50,7 +76,8 @@ enum Direction {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     Remove,
-    Write,
+    Set,
+    Add,
 }
 
 /// The changes of one direction as the file has them.
@@ -129,12 +156,13 @@ impl Resolver<'_> {
                 changes.remove.push(name);
             }
         }
-        for (key, entries, into) in
-            [("set", written.set, &mut changes.set), ("add", written.add, &mut changes.add)]
-        {
+        for (key, change, entries, into) in [
+            ("set", Change::Set, written.set, &mut changes.set),
+            ("add", Change::Add, written.add, &mut changes.add),
+        ] {
             for (text, value) in entries.into_iter().flat_map(Entries::sound) {
                 let at = at.key(key).key(text);
-                let name = self.changed_name(text, (direction, Change::Write), &at, reserved, &mut seen);
+                let name = self.changed_name(text, (direction, change), &at, reserved, &mut seen);
                 let value = self.header_value(&value.0, &at);
                 if let (Some(name), Some(value)) = (name, value) {
                     into.push((name, value));
@@ -173,7 +201,7 @@ impl Resolver<'_> {
             ("is what upstreams are told by `upstreams.NAME.host`", "write it there")
         } else if is_ours && (direction, change) == (Direction::Request, Change::Remove) {
             ("is removed from every request already, in every spelling", "leave it out")
-        } else if is_ours && change == Change::Write {
+        } else if is_ours && change != Change::Remove {
             ("is a header that only the gateway may set", "leave it out, or write another name")
         } else if change == Change::Remove {
             return Some(name);
@@ -181,6 +209,8 @@ impl Resolver<'_> {
             ("would come between a visitor and the session", "leave cookies to the application")
         } else if folded == "authorization" && direction == Direction::Request {
             ("would put a secret into the file", "let the application trust the identity headers")
+        } else if change == Change::Add && SINGLE.contains(&name.as_str()) {
+            ("is a header of one value, and would stand twice", "write it under `set`")
         } else {
             return Some(name);
         };
@@ -376,10 +406,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_framing_header_is_a_name_and_stands_once() {
-        let mut names: Vec<HeaderName> = FRAMING.iter().map(|name| HeaderName::from_static(name)).collect();
-        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        names.dedup();
-        assert_eq!(names.len(), FRAMING.len());
+    fn every_name_in_a_list_is_one_and_stands_once() {
+        for list in [&FRAMING[..], &SINGLE] {
+            let mut names: Vec<HeaderName> = list.iter().map(|name| HeaderName::from_static(name)).collect();
+            names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+            names.dedup();
+            assert_eq!(names.len(), list.len());
+        }
     }
 }
