@@ -84,7 +84,7 @@ impl Client {
         }
         if method != "GET" {
             // Without a body too: then this says that there is none.
-            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            request.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
         }
         if !body.is_empty() {
             request.push_str("Content-Type: application/json\r\n");

@@ -74,9 +74,8 @@ impl Call {
             "/sessions" if method == Method::DELETE => Ok(Self::EndWhere),
             "/sessions" => Err(Miss::Method("GET, POST, DELETE")),
             "/reload" if method == Method::POST => Ok(Self::Reload),
-            "/reload" => Err(Miss::Method("POST")),
             "/explain" if method == Method::POST => Ok(Self::Explain),
-            "/explain" => Err(Miss::Method("POST")),
+            "/reload" | "/explain" => Err(Miss::Method("POST")),
             _ => {
                 let id = path.strip_prefix("/sessions/").and_then(|id| id.parse().ok()).ok_or(Miss::Path)?;
                 match *method {

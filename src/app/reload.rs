@@ -206,9 +206,7 @@ impl Reloader {
         let named: Vec<String> =
             config.listeners.iter().map(|listener| listener.address.to_string()).collect();
         for gone in before.listener_names.iter().filter(|name| !named.contains(name)) {
-            told.push_str(&format!(
-                "; needs a restart: {gone} is gone from the file, and listens until then"
-            ));
+            told.extend(["; needs a restart: ", gone, " is gone from the file, and listens until then"]);
         }
         Ok(told)
     }

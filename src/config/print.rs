@@ -42,8 +42,8 @@ impl<'a> Filler<'a> {
         let Some(schema) = self.branch(schema, kind) else { return };
         match node {
             Node::Map(pairs) => {
-                let none = Map::new();
-                let settings = schema.get("properties").and_then(Json::as_object).unwrap_or(&none);
+                let empty = Map::new();
+                let settings = schema.get("properties").and_then(Json::as_object).unwrap_or(&empty);
                 for (name, setting) in settings {
                     let default = outer.and_then(|outer| outer.get(name)).or_else(|| default_of(setting));
                     if let Some(default) = default
@@ -61,7 +61,9 @@ impl<'a> Filler<'a> {
             }
             Node::List(items) => {
                 let Some(schema) = schema.get("items") else { return };
-                items.iter_mut().for_each(|item| self.fill(item, schema, None));
+                for item in items {
+                    self.fill(item, schema, None);
+                }
             }
             _ => {}
         }

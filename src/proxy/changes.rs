@@ -5,7 +5,7 @@
 //! refuses them. Answers of our own are not changed.
 
 use crate::domain::prefix::Prefix;
-use crate::domain::target::{Host, Target};
+use crate::domain::target::{Host, Target, TargetRejection};
 use http::header::{
     CONTENT_LOCATION, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, REFRESH, SET_COOKIE,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -70,8 +70,8 @@ impl Changes {
     pub(crate) fn target(&self, uri: &Uri) -> Result<Option<Uri>, &'static str> {
         let Some(prefix) = &self.prefix else { return Ok(None) };
         let canonical = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let target = Target::parse(canonical.as_bytes()).map_err(|rejection| rejection.reason())?;
-        let sent = prefix.forward(&target).map_err(|rejection| rejection.reason())?;
+        let target = Target::parse(canonical.as_bytes()).map_err(TargetRejection::reason)?;
+        let sent = prefix.forward(&target).map_err(TargetRejection::reason)?;
         let read: PathAndQuery = sent.parse().map_err(|_| "target")?;
         if read.as_str() != sent {
             return Err("target");

@@ -50,7 +50,7 @@ fn the_running_gateway_says_what_the_file_says() {
         assert_eq!(live.out, by_file.out, "{question:?}");
     }
     assert!(upstream.requests().is_empty());
-    assert_eq!(gateway.metric("vestibule_sessions_live"), 0.0, "nobody was signed in for it");
+    assert!(gateway.metric("vestibule_sessions_live") < 0.5, "nobody was signed in for it");
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod logout;
 mod messages;
 mod navigation;
 mod policies;
+mod printing;
 mod proxy_protocol;
 mod rates;
 mod redirects;

@@ -112,6 +112,26 @@ fn visitors_are_led_to_paths_as_they_see_them() {
 }
 
 #[test]
+fn a_websocket_finds_its_way_too() {
+    let upstream = Upstream::recording();
+    let gateway = gateway(&upstream, "keep");
+    let mut wire = gateway.connect();
+    let answer = gateway
+        .get("/app/socket?x")
+        .headers(&[
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("Sec-WebSocket-Version", "13"),
+        ])
+        .send_over(&mut wire);
+    assert_eq!(answer.status(), 101);
+    assert_eq!(upstream.last().target(), "/socket?x");
+    wire.write(b"\x81\x80\x01\x02\x03\x04");
+    assert_eq!(wire.read_exactly(6), b"\x81\x80\x01\x02\x03\x04");
+}
+
+#[test]
 fn who_has_to_sign_in_comes_back_to_the_path_that_was_asked_for() {
     let upstream = Upstream::recording();
     let gateway = gateway(&upstream, "keep");

@@ -39,6 +39,32 @@ const FRAMING: [&str; 17] = [
     "upgrade",
 ];
 
+/// Fields of one value: with a second one a message can be read in two ways (RFC 9110 §5.3).
+const SINGLE: [&str; 22] = [
+    "age",
+    "authorization",
+    "content-location",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "from",
+    "if-modified-since",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "origin",
+    "range",
+    "referer",
+    "retry-after",
+    "server",
+    "strict-transport-security",
+    "user-agent",
+];
+
 /// Which way a message goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -50,7 +76,25 @@ enum Direction {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     Remove,
-    Write,
+    Set,
+    Add,
+}
+
+/// The changes of one direction as the file has them.
+struct Written<'a> {
+    remove: Option<&'a [Option<String>]>,
+    set: Option<&'a Entries<Plain>>,
+    add: Option<&'a Entries<Plain>>,
+}
+
+impl<'a> Written<'a> {
+    fn of_request(raw: &'a RequestHeaders) -> Self {
+        Self { remove: raw.remove.as_deref(), set: raw.set.as_ref(), add: raw.add.as_ref() }
+    }
+
+    fn of_response(raw: &'a ResponseHeaders) -> Self {
+        Self { remove: raw.remove.as_deref(), set: raw.set.as_ref(), add: raw.add.as_ref() }
+    }
 }
 
 /// Names that no route may change, in every spelling that some application folds onto them.
@@ -82,39 +126,29 @@ impl Resolver<'_> {
         let headers = route.headers.as_ref();
         let request = headers.and_then(|headers| headers.request.as_ref());
         let response = headers.and_then(|headers| headers.response.as_ref());
+        let mut said = |written: Option<Written<'_>>, direction, key| {
+            let at = at_headers.key(key);
+            written.map(|written| self.header_changes(&written, direction, &at, reserved)).unwrap_or_default()
+        };
         let changes = Changes {
-            request: request
-                .map(|request| self.request_headers(request, &at_headers.key("request"), reserved))
-                .unwrap_or_default(),
-            response: response
-                .map(|response| self.response_headers(response, &at_headers.key("response"), reserved))
-                .unwrap_or_default(),
+            request: said(request.map(Written::of_request), Direction::Request, "request"),
+            response: said(response.map(Written::of_response), Direction::Response, "response"),
             security: response.and_then(|response| response.security).unwrap_or(false),
             prefix: route.prefix.as_ref().and_then(|prefix| self.prefix(prefix, &at.key("prefix"), path)),
         };
         (!changes.is_empty()).then(|| Box::new(changes))
     }
 
-    fn request_headers(&mut self, raw: &RequestHeaders, at: &At, reserved: &Reserved) -> HeaderChanges {
-        let written = (raw.remove.as_deref(), raw.set.as_ref(), raw.add.as_ref());
-        self.header_changes(written, Direction::Request, at, reserved)
-    }
-
-    fn response_headers(&mut self, raw: &ResponseHeaders, at: &At, reserved: &Reserved) -> HeaderChanges {
-        let written = (raw.remove.as_deref(), raw.set.as_ref(), raw.add.as_ref());
-        self.header_changes(written, Direction::Response, at, reserved)
-    }
-
     fn header_changes(
         &mut self,
-        (remove, set, add): (Option<&[Option<String>]>, Option<&Entries<Plain>>, Option<&Entries<Plain>>),
+        written: &Written<'_>,
         direction: Direction,
         at: &At,
         reserved: &Reserved,
     ) -> HeaderChanges {
         let mut changes = HeaderChanges::default();
         let mut seen: Vec<HeaderName> = Vec::new();
-        for (index, text) in remove.into_iter().flatten().enumerate() {
+        for (index, text) in written.remove.into_iter().flatten().enumerate() {
             let at = at.key("remove").item(index);
             let Some(text) = text else { continue };
             if let Some(name) = self.changed_name(text, (direction, Change::Remove), &at, reserved, &mut seen)
@@ -122,10 +156,13 @@ impl Resolver<'_> {
                 changes.remove.push(name);
             }
         }
-        for (key, entries, into) in [("set", set, &mut changes.set), ("add", add, &mut changes.add)] {
+        for (key, change, entries, into) in [
+            ("set", Change::Set, written.set, &mut changes.set),
+            ("add", Change::Add, written.add, &mut changes.add),
+        ] {
             for (text, value) in entries.into_iter().flat_map(Entries::sound) {
                 let at = at.key(key).key(text);
-                let name = self.changed_name(text, (direction, Change::Write), &at, reserved, &mut seen);
+                let name = self.changed_name(text, (direction, change), &at, reserved, &mut seen);
                 let value = self.header_value(&value.0, &at);
                 if let (Some(name), Some(value)) = (name, value) {
                     into.push((name, value));
@@ -164,7 +201,7 @@ impl Resolver<'_> {
             ("is what upstreams are told by `upstreams.NAME.host`", "write it there")
         } else if is_ours && (direction, change) == (Direction::Request, Change::Remove) {
             ("is removed from every request already, in every spelling", "leave it out")
-        } else if is_ours && change == Change::Write {
+        } else if is_ours && change != Change::Remove {
             ("is a header that only the gateway may set", "leave it out, or write another name")
         } else if change == Change::Remove {
             return Some(name);
@@ -172,6 +209,8 @@ impl Resolver<'_> {
             ("would come between a visitor and the session", "leave cookies to the application")
         } else if folded == "authorization" && direction == Direction::Request {
             ("would put a secret into the file", "let the application trust the identity headers")
+        } else if change == Change::Add && SINGLE.contains(&name.as_str()) {
+            ("is a header of one value, and would stand twice", "write it under `set`")
         } else {
             return Some(name);
         };
@@ -367,10 +406,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_framing_header_is_a_name_and_stands_once() {
-        let mut names: Vec<HeaderName> = FRAMING.iter().map(|name| HeaderName::from_static(name)).collect();
-        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        names.dedup();
-        assert_eq!(names.len(), FRAMING.len());
+    fn every_name_in_a_list_is_one_and_stands_once() {
+        for list in [&FRAMING[..], &SINGLE] {
+            let mut names: Vec<HeaderName> = list.iter().map(|name| HeaderName::from_static(name)).collect();
+            names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+            names.dedup();
+            assert_eq!(names.len(), list.len());
+        }
     }
 }
