@@ -58,7 +58,8 @@ pub fn load_at(
 ) -> Result<(Config, Vec<Warning>), Problems> {
     let mut notes = Notes::default();
     let text = read(path).map_err(|problem| Problems::new(path, vec![problem]))?;
-    let config = check(&text, path, env, &mut notes, now).map_err(|problem| Problems::new(path, vec![problem]))?;
+    let config =
+        check(&text, path, env, &mut notes, now).map_err(|problem| Problems::new(path, vec![problem]))?;
     notes.locate(&text);
     if notes.problems.is_empty() {
         Ok((config, notes.warnings.into_iter().map(Warning).collect()))

@@ -207,7 +207,11 @@ mod tests {
             ("example.com", false),
         ] {
             let identity = with_email(email);
-            assert_eq!(at(&["example.com", "example.org"]).holds(identity.as_ref(), None), expected, "{email}");
+            assert_eq!(
+                at(&["example.com", "example.org"]).holds(identity.as_ref(), None),
+                expected,
+                "{email}"
+            );
         }
         let list = somebody(&[(EMAIL, ClaimValue::List(vec!["alice@example.com".to_owned()]))]);
         assert!(!at(&["example.com"]).holds(list.as_ref(), None), "a list is not an address");

@@ -114,8 +114,13 @@ mod tests {
         write(folder.join("long"), &"a".repeat(4097));
         write(root.join("secret"), "a secret");
         symlink(root.join("secret"), folder.join("link")).expect("a link can be made");
-        let expected =
-            [("token", Some("token.thumb")), ("long", None), ("link", None), ("folder", None), ("none", None)];
+        let expected = [
+            ("token", Some("token.thumb")),
+            ("long", None),
+            ("link", None),
+            ("folder", None),
+            ("none", None),
+        ];
         for (token, expected) in expected {
             let read = read_answer(&root.join("web"), token).ok();
             assert_eq!(read.as_deref(), expected.map(str::as_bytes), "{token}");

@@ -106,6 +106,7 @@ fn new_certificates_are_taken_up_and_no_connection_ends_for_it() {
         (seen(&client, gateway.address()) == next.der().to_vec()).then_some(())
     });
     assert_eq!(page(&gateway, &mut wire), 200, "the connection of before goes on");
+    assert!(gateway.metric("vestibule_tls_certificate_ends_seconds{certificate=\"server.crt\"}") > 1e9);
     // A staple that appears beside it is handed out, whatever it says.
     folder.write("server.crt.ocsp", "an OCSP response");
     gateway.audit("config_loaded");
@@ -278,10 +279,8 @@ fn an_idle_connection_ends_with_a_goodbye_that_tls_knows() {
 fn hsts_is_in_every_answer_ours_and_the_applications() {
     let upstream = Upstream::prompted();
     let hsts = "hsts: { max_age: 365d, include_subdomains: true, preload: true }";
-    let mut gateway = Setup::before(&upstream)
-        .with_tls(&Authority::new("ours"))
-        .tls_listener("", hsts)
-        .start();
+    let mut gateway =
+        Setup::before(&upstream).with_tls(&Authority::new("ours")).tls_listener("", hsts).start();
     let expected = Some("max-age=31536000; includeSubDomains; preload");
     let answers = [
         gateway.get("/public").say("Strict-Transport-Security", "max-age=1").send(),

@@ -69,9 +69,7 @@ fn who_is_asked_may_come_without_one_and_what_is_shown_is_told() {
     assert_eq!(status(&gateway, &scene.showing(&alice)).expect("it is taken"), 200);
     let request = scene.upstream.last();
     assert_eq!(request.header("x-client-subject").as_deref(), Some("CN=alice\\, of %C3%9C,O=Example"));
-    let fingerprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &alice.der());
-    let hex: String = fingerprint.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(request.header("x-client-fingerprint"), Some(hex));
+    assert_eq!(request.header("x-client-fingerprint"), Some(alice.fingerprint()));
     assert_eq!(request.header("x-auth-user"), None, "a certificate is no identity");
     let stranger = scene.clients[1].client("alice");
     assert!(status(&gateway, &scene.showing(&stranger)).is_err(), "shown, and not believed");
@@ -117,11 +115,10 @@ fn a_client_cannot_say_itself_what_its_certificate_says() {
 fn a_rule_may_ask_for_a_certificate_besides_the_session() {
     let scene = Scene::new();
     let (alice, bob) = (scene.clients[0].client("alice"), scene.clients[0].client("bob"));
-    let fingerprint = {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bob.der());
-        let pairs: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-        pairs.join(":")
-    };
+    // As tools print it.
+    let digits = bob.fingerprint().to_ascii_uppercase();
+    let pairs: Vec<&str> = (0..32).map(|at| &digits[2 * at..2 * at + 2]).collect();
+    let fingerprint = pairs.join(":");
     let route = |path: &str, rule: &str| {
         format!(
             "{{ name: {path}, host: {HOST}, path: /{path}, upstream: app,
@@ -135,8 +132,7 @@ fn a_rule_may_ask_for_a_certificate_besides_the_session() {
         format!("{{ name: rest, host: {HOST}, path: /, upstream: app, access: public }}"),
     ];
     let routes: Vec<&str> = routes.iter().map(String::as_str).collect();
-    let gateway =
-        scene.setup("client_ca: partners.pem, client_certificate: ask").routes(&routes).start();
+    let gateway = scene.setup("client_ca: partners.pem, client_certificate: ask").routes(&routes).start();
     let visitor = gateway.browser();
     visitor.sign_in("alice");
     for (client, expected) in [
@@ -202,6 +198,7 @@ fn a_connection_that_was_opened_by_other_rules_proves_nothing() {
         assert_eq!(gateway.get("/public").send_over(&mut wire).status(), 200);
         gateway.reload_with("listeners", &tls_listener(tls, ""));
         assert_eq!(gateway.get("/public").send_over(&mut wire).status(), 421, "{tls}");
-        gateway.reload_with("listeners", &tls_listener("client_ca: partners.pem, client_certificate: ask", ""));
+        gateway
+            .reload_with("listeners", &tls_listener("client_ca: partners.pem, client_certificate: ask", ""));
     }
 }

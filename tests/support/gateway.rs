@@ -328,8 +328,18 @@ impl Gateway {
         let mut child = spawn(&folder, &arguments, &environment);
         let output = Output::default();
         let readers = output.read(&mut child).into();
-        let mut gateway =
-            Self { folder, sections, upstreams, secrets, tls, arguments, environment, child, output, readers };
+        let mut gateway = Self {
+            folder,
+            sections,
+            upstreams,
+            secrets,
+            tls,
+            arguments,
+            environment,
+            child,
+            output,
+            readers,
+        };
         gateway.wait_until_it_answers();
         gateway
     }

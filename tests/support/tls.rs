@@ -5,7 +5,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, aws_lc_rs as provided};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -22,6 +22,12 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    /// SHA-256 of the certificate in hex.
+    pub(crate) fn fingerprint(&self) -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.der());
+        digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
     /// The certificate as it stands on the wire.
     pub(crate) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("it is one")
@@ -51,7 +57,7 @@ impl Authority {
 
     /// A certificate for a server of these names.
     pub(crate) fn server(&self, names: &[&str]) -> Pair {
-        self.issue(params(names, &[(DnType::CommonName, "a server")]))
+        self.issue(&params(names, &[(DnType::CommonName, "a server")]))
     }
 
     /// One whose last day is this.
@@ -59,15 +65,15 @@ impl Authority {
         let mut params = params(names, &[]);
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, month, day);
-        self.issue(params)
+        self.issue(&params)
     }
 
     /// A certificate for somebody of this name.
     pub(crate) fn client(&self, name: &str) -> Pair {
-        self.issue(params(&[], &[(DnType::OrganizationName, "Example"), (DnType::CommonName, name)]))
+        self.issue(&params(&[], &[(DnType::OrganizationName, "Example"), (DnType::CommonName, name)]))
     }
 
-    fn issue(&self, params: CertificateParams) -> Pair {
+    fn issue(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().expect("a key can be made");
         let made = params.signed_by(&key, &self.issuer).expect("a certificate can be made");
         Pair { certificate: made.pem(), key: key.serialize_pem() }
@@ -85,7 +91,7 @@ fn params(names: &[&str], subject: &[(DnType, &str)]) -> CertificateParams {
 }
 
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
+    Arc::new(provided::default_provider())
 }
 
 /// How a client speaks TLS.

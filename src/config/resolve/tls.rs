@@ -42,7 +42,7 @@ impl Resolver<'_> {
         let (Some(chain), Some(key)) = (chain, key) else { return None };
         let (chain_path, key_path) = (raw.certificate.as_deref()?, raw.key.as_deref()?);
         let staple = self.staple(chain_path, &chain_at);
-        match ServerCertificate::new(&chain, key.expose(), staple) {
+        match ServerCertificate::new(chain_path, &chain, key.expose(), staple) {
             Ok(certificate) => {
                 self.note_dates(&certificate, chain_path, &chain_at);
                 Some(certificate)
@@ -108,7 +108,12 @@ impl Resolver<'_> {
         let Some(path) = &raw.client_ca else {
             if raw.client_certificate.is_some() {
                 let wrong = "is missing: nobody says whose certificates count";
-                self.notes.missing(at, "client_ca", wrong, "write `client_ca: FILE`, the issuers' certificates");
+                self.notes.missing(
+                    at,
+                    "client_ca",
+                    wrong,
+                    "write `client_ca: FILE`, the issuers' certificates",
+                );
             }
             return None;
         };
@@ -158,11 +163,9 @@ impl Resolver<'_> {
             }
             return None;
         }
-        for (key, stands) in [
-            ("tls", raw.tls.is_some()),
-            ("external", raw.external.is_some()),
-            ("hsts", raw.hsts.is_some()),
-        ] {
+        for (key, stands) in
+            [("tls", raw.tls.is_some()), ("external", raw.external.is_some()), ("hsts", raw.hsts.is_some())]
+        {
             if stands {
                 let wrong = "stands beside `redirect`, which does nothing but send browsers to https";
                 self.notes.problem(&at.key(key), key, wrong, "leave it out");

@@ -50,7 +50,8 @@ impl ResolvesServerCert for Choice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let named = hello.server_name().map_or(&[][..], |name| self.for_name(name));
         // Of several for one name the first whose kind of key the client knows.
-        let fits = |number: &&usize| self.keys[**number].key.choose_scheme(hello.signature_schemes()).is_some();
+        let fits =
+            |number: &&usize| self.keys[**number].key.choose_scheme(hello.signature_schemes()).is_some();
         let chosen = named.iter().find(fits).or(named.first()).copied().unwrap_or(0);
         self.keys.get(chosen).cloned()
     }
@@ -66,7 +67,8 @@ mod tests {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let made = CertificateParams::new(names).expect("plain names").self_signed(&key);
         let chain = made.expect("a certificate can be made").pem();
-        ServerCertificate::new(chain.as_bytes(), key.serialize_pem().as_bytes(), None).expect("it is sound")
+        ServerCertificate::new("a.crt", chain.as_bytes(), key.serialize_pem().as_bytes(), None)
+            .expect("it is sound")
     }
 
     #[test]

@@ -77,8 +77,8 @@ pub(crate) async fn settle(
 /// The certificate that the client has proved to hold; it was verified before the handshake came to its end.
 fn certificate_of(session: &ServerConnection) -> Result<Option<ClientCertificate>, HandshakeEnd> {
     let Some(der) = session.peer_certificates().and_then(<[_]>::first) else { return Ok(None) };
-    let (_, read) = x509_parser::parse_x509_certificate(der)
-        .map_err(|_| HandshakeEnd::Failed("client_certificate"))?;
+    let (_, read) =
+        x509_parser::parse_x509_certificate(der).map_err(|_| HandshakeEnd::Failed("client_certificate"))?;
     let fingerprint = digest(&SHA256, der);
     Ok(Some(ClientCertificate::new(subject::written(read.subject()), fingerprint.as_ref())))
 }

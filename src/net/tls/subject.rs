@@ -99,7 +99,10 @@ mod tests {
             (vec![common(" #a+b\\ ")], "CN=\\ #a\\+b\\\\\\ "),
             (vec![common("#a\0\n\u{85}")], "CN=\\#a\\00\\0a\\c2\\85"),
             (vec![common("李")], "CN=李"),
-            (vec![(DnType::CustomDnType(vec![2, 5, 4, 5]), DnValue::Utf8String("7".into()))], "2.5.4.5=#0c0137"),
+            (
+                vec![(DnType::CustomDnType(vec![2, 5, 4, 5]), DnValue::Utf8String("7".into()))],
+                "2.5.4.5=#0c0137",
+            ),
             (vec![], ""),
         ] {
             let mut params = CertificateParams::default();
