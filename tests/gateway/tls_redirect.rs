@@ -71,6 +71,22 @@ fn a_host_that_no_route_has_is_sent_nowhere() {
 }
 
 #[test]
+fn where_routes_are_for_any_host_everybody_is_sent_to_the_one_of_the_file() {
+    let upstream = Upstream::recording();
+    let listeners = "[{ address: \"127.0.0.1:{second}\", redirect: https },
+        { address: \"127.0.0.1:{public}\", external: { scheme: https, port: 8443 } }]";
+    let gateway = Setup::before(&upstream)
+        .set("listeners", listeners)
+        .set("external_url", "https://wiki.example.com")
+        .routes(&["{ name: all, path: /, access: public, upstream: app }"])
+        .start();
+    for host in [HOST, "evil.example.net"] {
+        let answer = ask(&gateway, "GET", "/x", host);
+        assert_eq!(answer.header("location").as_deref(), Some("https://wiki.example.com/x"), "{host}");
+    }
+}
+
+#[test]
 fn an_authoritys_challenge_is_answered_from_the_webroot_and_nothing_else_is() {
     let upstream = Upstream::recording();
     let gateway = started(&upstream);
