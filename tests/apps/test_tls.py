@@ -59,9 +59,9 @@ def secured(guarded, tmp_path_factory):
     text = text.replace(f"http://localhost:{before}", f"https://localhost:{secure}")
     (folder / "vestibule.yaml").write_text(text)
     run = [binary(), "run", "-c", folder / "vestibule.yaml"]
-    plain = f"http://localhost:{plain}"
-    with Process(run, plain + "/.well-known/none", folder / "gateway.log"):
-        yield Secured(folder, f"https://localhost:{secure}", plain)
+    # Without TLS that port answers too, and says what it speaks.
+    with Process(run, f"http://localhost:{secure}/", folder / "gateway.log"):
+        yield Secured(folder, f"https://localhost:{secure}", f"http://localhost:{plain}")
 
 
 @contextlib.contextmanager

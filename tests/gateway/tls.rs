@@ -212,8 +212,9 @@ fn a_handshake_has_a_deadline_of_its_own() {
         (counted > 1.5).then_some(())
     });
     until("and gone", || (gateway.metric("vestibule_connections") < 1.5).then_some(()));
-    let told = gateway.everything().into_iter().filter(|line| line.contains("a TLS handshake failed"));
-    assert_eq!(told.count(), 1, "a line for the first, none for the second");
+    let told = || gateway.everything().iter().filter(|line| line.contains("a TLS handshake failed")).count();
+    until("it is told", || (told() > 0).then_some(()));
+    assert_eq!(told(), 1, "a line for the first, none for the second");
     assert_eq!(gateway.get("/public").send().status(), 200);
 }
 
