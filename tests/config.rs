@@ -5,11 +5,12 @@
 
 use http::Method;
 use proptest::prelude::*;
+use rcgen::{CertificateParams, KeyPair};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use vestibule::admin::Claimed;
 use vestibule::app::explain::{Who, explain};
@@ -67,6 +68,21 @@ fn env(name: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
+/// A certificate with its key, and the key of another one.
+fn certificates() -> &'static [(&'static str, String)] {
+    static MADE: OnceLock<[(&str, String); 3]> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let [key, other] = [(); 2].map(|()| KeyPair::generate().expect("a key can be made"));
+        let params = CertificateParams::new(["wiki.example.com".to_owned()]).expect("a plain name");
+        let certificate = params.self_signed(&key).expect("a certificate can be made");
+        [
+            ("server.crt", certificate.pem()),
+            ("server.key", key.serialize_pem()),
+            ("other.key", other.serialize_pem()),
+        ]
+    })
+}
+
 /// A folder that goes away with its value, with every file that a configuration of these tests names.
 struct Folder(PathBuf);
 
@@ -90,6 +106,9 @@ impl Folder {
             ("jwt.secret", "0123456789abcdef0123456789abcdef\n"),
             ("empty.key", "\n"),
         ] {
+            folder.write(name, text);
+        }
+        for (name, text) in certificates() {
             folder.write(name, text);
         }
         folder
@@ -502,7 +521,7 @@ routes:
     assert_eq!(warnings, []);
     let table = vestibule::cli::check::table(&config, &warnings);
     assert!(table.contains("everybody, without identity; from 10.0.0.0/8, but not 10.0.0.7/32"), "{table}");
-    let of = |path: &str| explain(&config, &Method::GET, &format!("http://any{path}"), &Who::Nobody);
+    let of = |path: &str| explain(&config, &Method::GET, &format!("http://any{path}"), &Who::Nobody).to_string();
     let reports = of("/reports");
     for line in [
         "clients:   403 unless from 10.0.0.0/8, but not 10.0.0.7/32",

@@ -4,7 +4,7 @@
 #   tests/setup.sh build   a C and C++ compiler, cmake, make
 #   tests/setup.sh lint    rustfmt and clippy
 #   tests/setup.sh bench   valgrind
-#   tests/setup.sh apps    curl, Chromium, Node.js, Python packages in target/venv, Express in target/express
+#   tests/setup.sh apps    curl, OpenSSL, Chromium, Node.js, Python packages in target/venv, Express in target/express
 #
 # On Debian as root it installs; elsewhere it names in one line what is missing and stops.
 set -euo pipefail
@@ -54,6 +54,7 @@ lint() {
 
 apps() {
     need curl curl
+    need openssl openssl
     need chromium chromium
     need node nodejs
     need npm npm

@@ -151,6 +151,9 @@ impl Builder {
             }
         }
         let bound = fronts::placed(config, before);
+        let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        let certificates = tls.flat_map(|tls| &tls.certificates);
+        self.metrics.certificates(certificates.map(|one| (one.file(), one.not_after())));
         let guarded: Vec<HeaderName> = GUARDED
             .into_iter()
             .map(HeaderName::from_static)

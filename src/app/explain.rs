@@ -358,6 +358,11 @@ fn say_headers(
             }
             continue;
         }
+        if header.certificate.is_some() {
+            lines
+                .say("header", format!("{}: (of the client's certificate, where there is one)", header.name));
+            continue;
+        }
         let Some(claim) = identity.claim(&header.claim) else { continue };
         let encoded = Claim::header_form(claim);
         let value = match header.encoding {

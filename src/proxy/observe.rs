@@ -41,6 +41,7 @@ pub(crate) struct Record {
     began: Timestamp,
     request_id: HeaderValue,
     listener: usize,
+    tls: Option<&'static str>,
     client: Option<IpAddr>,
     head: Option<Head>,
     /// The head is in normal form; before that nothing of it is told but its method.
@@ -72,6 +73,7 @@ impl Record {
             began,
             request_id,
             listener: 0,
+            tls: None,
             client: None,
             head: None,
             canonical: false,
@@ -90,6 +92,7 @@ impl Record {
 
     pub(crate) fn begin(&mut self, link: &Link, client: IpAddr) {
         self.listener = link.listener();
+        self.tls = link.secured().map(|secured| secured.version);
         self.client = link.peer().map(|_| client);
     }
 
@@ -213,6 +216,7 @@ impl Drop for Record {
                 Some(http::Version::HTTP_2) => "2",
                 _ => "1.1",
             },
+            tls: self.tls,
             status: self.status,
             bytes_in: self.bytes.0,
             bytes_out: self.bytes.1,
@@ -268,6 +272,7 @@ impl RefusedHeads for Parts {
             host: None,
             path: "-",
             version: if refusal == Refusal::Http2 { "2" } else { "1.1" },
+            tls: link.secured().map(|secured| secured.version),
             status,
             bytes_in: 0,
             bytes_out: 0,

@@ -4,6 +4,7 @@ use crate::domain::decision::Rejection;
 use crate::proxy::context::Context;
 use crate::proxy::read;
 use crate::proxy::respond::{self, Answer};
+use crate::proxy::snapshot::Snapshot;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
@@ -23,9 +24,8 @@ const ANSWER_BYTES_MAX: u64 = 4096;
 
 /// Answers any request on such a listener; its head is canonical.
 ///
-/// 308 (RFC 9110 §15.4.9) whatever the method, so that a form that was sent is sent again and not asked for. The host is one
-/// that some route knows: elsewhere nobody is sent. Challenges are answered for any host, for a certificate is needed before
-/// its route is.
+/// 308 (RFC 9110 §15.4.9) whatever the method, so that a form that was sent is sent again and not asked for. Challenges are
+/// answered for any host, for a certificate is needed before its route is.
 pub(crate) async fn answer(head: &RequestHeader, ctx: &Context) -> Result<Answer, Rejection> {
     let target = std::str::from_utf8(head.raw_path()).map_err(|_| Rejection::BadRequest("target"))?;
     let webroot = ctx.front().redirect.as_ref().and_then(|redirect| redirect.acme_webroot.as_ref());
@@ -35,11 +35,20 @@ pub(crate) async fn answer(head: &RequestHeader, ctx: &Context) -> Result<Answer
         return challenge(webroot.clone(), token).await;
     }
     let host = read::host_of(head);
-    if !ctx.snapshot.routes.knows_host(host.name()) {
-        return Err(Rejection::NoRoute);
-    }
-    let location = format!("{}{target}", respond::origin_url(host.name(), ctx.outside()));
+    let host = seen_host(&ctx.snapshot, host.name()).ok_or(Rejection::NoRoute)?;
+    let location = format!("{}{target}", respond::origin_url(host, ctx.outside()));
     Ok(Answer::redirect(StatusCode::PERMANENT_REDIRECT, &location))
+}
+
+/// Where a request for this host is sent: to the same where a route names it, to that of `external_url` where routes are for any
+/// host; never to one that the request alone knows.
+fn seen_host<'a>(snapshot: &'a Snapshot, host: &'a str) -> Option<&'a str> {
+    let routes = snapshot.routes.routes_of_host(host);
+    if routes.iter().any(|&route| snapshot.route[route].names_hosts) {
+        return Some(host);
+    }
+    let (external, _) = snapshot.external_url.as_ref()?;
+    (!routes.is_empty()).then_some(external)
 }
 
 async fn challenge(webroot: PathBuf, token: &str) -> Result<Answer, Rejection> {

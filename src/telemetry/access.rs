@@ -29,6 +29,8 @@ pub struct AccessLine<'a> {
     pub path: &'a str,
     /// `1.0`, `1.1` or `2`.
     pub version: &'static str,
+    /// `1.2` or `1.3`; absent without TLS of ours.
+    pub tls: Option<&'static str>,
     /// Absent when the exchange was dropped before an answer.
     pub status: Option<u16>,
     /// Bytes of the request's body.
@@ -103,6 +105,7 @@ impl AccessLine<'_> {
         line.maybe("host", self.host, 255);
         line.text("path", self.path, 1024);
         line.text("version", self.version, 8);
+        line.maybe("tls", self.tls, 8);
         if let Some(status) = self.status {
             line.number("status", u64::from(status));
         }
@@ -123,6 +126,7 @@ mod tests {
             host: Some("wiki.example.com"),
             path: "/page",
             version: "1.1",
+            tls: Some("1.3"),
             status: Some(200),
             bytes_in: 0,
             bytes_out: 512,
@@ -152,7 +156,7 @@ mod tests {
             parsed,
             serde_json::json!({
                 "at": "2026-11-22T08:00:00.000Z", "client": "192.0.2.1", "method": "GET",
-                "host": "wiki.example.com", "path": "/page", "version": "1.1", "status": 200,
+                "host": "wiki.example.com", "path": "/page", "version": "1.1", "tls": "1.3", "status": 200,
                 "subject": "alice", "route": "wiki", "decision": "admit", "upstream": "10.0.0.5:3000",
                 "upstream_ms": 1.234, "total_ms": 2.005, "bytes_in": 0, "bytes_out": 512,
                 "listener": "0.0.0.0:8443", "request_id": "0123456789abcdef0123456789abcdef",

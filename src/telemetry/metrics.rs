@@ -104,6 +104,7 @@ pub struct Metrics {
     refused_heads: IntCounterVec,
     failed_handshakes: IntCounterVec,
     refused_connections: IntCounterVec,
+    certificate_ends: IntGaugeVec,
     exchanges_cut: IntCounterVec,
     /// Exchanges between their head and their end.
     pub exchanges_in_flight: IntGauge,
@@ -184,12 +185,8 @@ impl Metrics {
                 "Requests refused while their head was read, by why",
                 "reason",
             ),
-            failed_handshakes: counters(
-                &r,
-                "tls_handshakes_failed_total",
-                "Connections on which TLS could not be settled, by why",
-                "reason",
-            ),
+            failed_handshakes: counters(&r, "tls_handshakes_failed_total", "Failed handshakes", "reason"),
+            certificate_ends: gauges(&r, "tls_certificate_ends_seconds", "Its last instant", "certificate"),
             refused_connections: counters(
                 &r,
                 "refused_connections_total",
@@ -202,11 +199,7 @@ impl Metrics {
                 "Exchanges cut because their session ended or a reload refused them, by why",
                 "reason",
             ),
-            exchanges_in_flight: gauge(
-                &r,
-                "exchanges_in_flight",
-                "Exchanges between their head and their end",
-            ),
+            exchanges_in_flight: gauge(&r, "exchanges_in_flight", "Exchanges between head and end"),
             connections: gauge(&r, "connections", "Open downstream connections"),
             config_generation: gauge(&r, "config_generation", "Counts the configurations that were in force"),
             config_in_force_since: float(
@@ -278,6 +271,15 @@ impl Metrics {
     /// Counts a connection that was closed before its first request; `reason` is a word of this code.
     pub fn connection_refused(&self, reason: &'static str) {
         self.refused_connections.with_label_values(&[reason]).inc();
+    }
+
+    /// The certificates that are in force, by file, each with its last instant.
+    pub fn certificates<'a>(&self, listed: impl IntoIterator<Item = (&'a str, Timestamp)>) {
+        self.certificate_ends.reset();
+        for (file, ends_at) in listed {
+            let ends_at = i64::try_from(ends_at.as_secs()).unwrap_or(i64::MAX);
+            self.certificate_ends.with_label_values(&[file]).set(ends_at);
+        }
     }
 
     /// Counts a finished exchange; `None`: dropped before an answer.

@@ -1,5 +1,6 @@
 //! Streams that a session opened end with it, in both directions; nobody else's do.
 
+use crate::support::tls::Authority;
 use crate::support::upstream::Talk;
 use crate::support::users::{self, User};
 use crate::support::wait::{now, pause, until};
@@ -244,6 +245,21 @@ fn an_operators_hand_cuts_streams() {
     }
     gateway
         .wait_for_line("of a cut exchange", |line| line["decision"] == "cut" && line["reason"] == "revoked");
+}
+
+#[test]
+fn under_tls_streams_end_like_any_other_and_tls_says_so() {
+    let upstream = Upstream::recording();
+    let gateway = Setup::before(&upstream).with_tls(&Authority::new("ours")).start();
+    let alice = gateway.browser();
+    alice.sign_in("alice");
+    let streams = open_all("/page", &alice, &gateway, &upstream);
+    assert_eq!(alice.sign_out(false).status(), 200);
+    let since = now();
+    for stream in streams {
+        stream.sees_its_end(since);
+    }
+    until("nothing is left open", || (gateway.metric("vestibule_exchanges_in_flight") < 0.5).then_some(()));
 }
 
 #[test]

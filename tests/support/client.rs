@@ -2,13 +2,14 @@
 
 use super::gateway::Gateway;
 use super::message::{self, Message, read_body, read_head, response_body};
+use super::tls::{self, Line};
 use super::users::password_of;
 use super::wait;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The host of the usual configuration.
@@ -25,13 +26,13 @@ pub(crate) const OWN_FORM: [(&str, &str); 3] =
 
 /// One connection to the gateway.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Line,
     ahead: Vec<u8>,
 }
 
 impl Wire {
     pub(crate) fn to(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).expect("the gateway listens"))
+        Self::over(Line::Plain(tls::connect(address)))
     }
 
     /// From another address of this machine, such as 127.0.0.2.
@@ -40,13 +41,17 @@ impl Wire {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
         bind(&socket, &SocketAddr::from((source, 0))).expect("all of 127.0.0.0/8 is this machine");
         connect(&socket, &address).expect("the gateway listens");
-        Self::over(TcpStream::from(socket))
+        Self::over(Line::Plain(tls::prepared(TcpStream::from(socket))))
     }
 
-    fn over(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(wait::PATIENCE)).expect("a timeout can be set");
-        stream.set_nodelay(true).expect("an option can be set");
+    /// The same over a connection that is open.
+    pub(crate) fn over(stream: Line) -> Self {
         Self { stream, ahead: Vec::new() }
+    }
+
+    /// The connection below.
+    pub(crate) fn line(&self) -> &Line {
+        &self.stream
     }
 
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
@@ -139,8 +144,8 @@ impl Wire {
     }
 
     /// Tells the gateway that nothing more comes.
-    pub(crate) fn finish_writing(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("a side of a connection can be closed");
+    pub(crate) fn finish_writing(&mut self) {
+        self.stream.finish_writing();
     }
 }
 

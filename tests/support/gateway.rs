@@ -3,6 +3,7 @@
 use super::client::{Browser, Request, Wire};
 use super::message::{Message, read_body, read_head, response_body};
 use super::secrets::Secrets;
+use super::tls;
 use super::upstream::{self, Upstream};
 use super::users::{self, User};
 use super::wait;
@@ -40,6 +41,7 @@ pub(crate) struct Setup {
     environment: Vec<(String, String)>,
     upstreams: Vec<Arc<upstream::State>>,
     secrets: Secrets,
+    tls: Option<tls::Client>,
 }
 
 impl Setup {
@@ -80,6 +82,7 @@ impl Setup {
             environment: Vec::new(),
             upstreams: Vec::new(),
             secrets: Secrets::default(),
+            tls: None,
         };
         let key = session_key("the first");
         setup.secrets.note_ours("the session key", &key);
@@ -109,6 +112,27 @@ impl Setup {
     /// One public listener with these further settings in flow form.
     pub(crate) fn listener(self, settings: &str) -> Self {
         self.set("listeners", &format!("[{{ address: \"127.0.0.1:{{public}}\", {settings} }}]"))
+    }
+
+    /// One public listener that speaks TLS with a certificate for the usual host; visitors speak it too.
+    pub(crate) fn with_tls(self, authority: &tls::Authority) -> Self {
+        let certificate = authority.server(&[super::HOST]);
+        self.pair("server", &certificate).tls_listener("", "").speaking(tls::Client::trusting(authority))
+    }
+
+    /// The same listener with these further settings in `tls`, and beside it, in flow form.
+    pub(crate) fn tls_listener(self, tls: &str, beside: &str) -> Self {
+        self.set("listeners", &tls_listener(tls, beside))
+    }
+
+    /// How visitors speak TLS to the public listener.
+    pub(crate) fn speaking(self, client: tls::Client) -> Self {
+        Self { tls: Some(client), ..self }
+    }
+
+    /// A certificate and its key in the configuration's folder: `NAME.crt`, `NAME.key`.
+    pub(crate) fn pair(self, name: &str, pair: &tls::Pair) -> Self {
+        self.file(&format!("{name}.crt"), &pair.certificate).file(&format!("{name}.key"), &pair.key)
     }
 
     /// Routes in flow form, in order.
@@ -157,6 +181,14 @@ impl Setup {
     pub(crate) fn start(self) -> Gateway {
         Gateway::start(self)
     }
+}
+
+/// The value of `listeners` for [`Setup::tls_listener`].
+pub(crate) fn tls_listener(tls: &str, beside: &str) -> String {
+    format!(
+        "[{{ address: \"127.0.0.1:{{public}}\", external: {{ scheme: https, port: 443 }},
+           tls: {{ certificates: [{{ certificate: server.crt, key: server.key }}], {tls} }}, {beside} }}]"
+    )
 }
 
 /// A folder with a configuration; gone when dropped.
@@ -273,6 +305,7 @@ pub(crate) struct Gateway {
     sections: BTreeMap<String, String>,
     upstreams: Vec<Arc<upstream::State>>,
     secrets: Secrets,
+    tls: Option<tls::Client>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     child: Child,
@@ -289,13 +322,24 @@ impl Gateway {
     fn start(mut setup: Setup) -> Self {
         let (sections, upstreams) = (setup.sections.clone(), std::mem::take(&mut setup.upstreams));
         let arguments = std::mem::take(&mut setup.arguments);
+        let tls = setup.tls.take();
         let (secrets, environment) = (std::mem::take(&mut setup.secrets), setup.environment.clone());
         let folder = setup.write();
         let mut child = spawn(&folder, &arguments, &environment);
         let output = Output::default();
         let readers = output.read(&mut child).into();
-        let mut gateway =
-            Self { folder, sections, upstreams, secrets, arguments, environment, child, output, readers };
+        let mut gateway = Self {
+            folder,
+            sections,
+            upstreams,
+            secrets,
+            tls,
+            arguments,
+            environment,
+            child,
+            output,
+            readers,
+        };
         gateway.wait_until_it_answers();
         gateway
     }
@@ -362,7 +406,15 @@ impl Gateway {
     }
 
     pub(crate) fn connect(&self) -> Wire {
-        Wire::to(self.address())
+        match &self.tls {
+            Some(client) => self.connect_as(client),
+            None => Wire::to(self.address()),
+        }
+    }
+
+    /// Connects to the public listener with TLS.
+    pub(crate) fn connect_as(&self, client: &tls::Client) -> Wire {
+        Wire::over(client.connect(self.address()).expect("the gateway settles TLS"))
     }
 
     pub(crate) fn request(&self, method: &str, target: &str) -> Request<'_> {

@@ -10,6 +10,7 @@ pub(crate) mod gateway;
 pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod secrets;
+pub(crate) mod tls;
 pub(crate) mod tokens;
 pub(crate) mod upstream;
 pub(crate) mod users;

@@ -222,11 +222,15 @@ impl Resolver<'_> {
     }
 
     fn client_certificate(&mut self, raw: &raw::CertificateAsked, at: &At) -> Rule {
-        self.certificates_are_asked_for(at);
-        let written = match raw {
-            raw::CertificateAsked::Word(_) => return Rule::Certificate(CertificateRule::Any),
-            raw::CertificateAsked::Written(written) => written,
+        let rule = match raw {
+            raw::CertificateAsked::Word(_) => Rule::Certificate(CertificateRule::Any),
+            raw::CertificateAsked::Written(written) => self.certificate_written(written, at),
         };
+        self.certificates_are_asked_for(at);
+        rule
+    }
+
+    fn certificate_written(&mut self, written: &raw::CertificateWritten, at: &At) -> Rule {
         let remedy = "write `any`, `{ subject: \"CN=alice,O=Example\" }` or `{ fingerprint: … }`";
         match (&written.subject, &written.fingerprint) {
             (Some(subjects), None) => {

@@ -241,7 +241,7 @@ impl Resolver<'_> {
         listeners: &[Placed],
         external_url: Option<&(String, External)>,
     ) {
-        let remedy = "write `tls: { certificates: … }`; behind a TLS terminator `external: { scheme: https }`; or listen on 127.0.0.1";
+        let remedy = "write `tls: { certificates: … }`, or behind a TLS terminator `external: { scheme: https }`, or listen on 127.0.0.1";
         for (at, listener) in listeners {
             let https = listener.external.is_some_and(|external| external.https);
             if !https && !listener.address.ip().is_loopback() {

@@ -42,7 +42,7 @@ impl Resolver<'_> {
         let (Some(chain), Some(key)) = (chain, key) else { return None };
         let (chain_path, key_path) = (raw.certificate.as_deref()?, raw.key.as_deref()?);
         let staple = self.staple(chain_path, &chain_at);
-        match ServerCertificate::new(&chain, key.expose(), staple) {
+        match ServerCertificate::new(chain_path, &chain, key.expose(), staple) {
             Ok(certificate) => {
                 self.note_dates(&certificate, chain_path, &chain_at);
                 Some(certificate)
@@ -198,11 +198,17 @@ impl Resolver<'_> {
         let seen = listeners.iter().filter(|(_, listener)| listener.redirect.is_none());
         let found = seen.filter_map(|(_, listener)| listener.external).find(is_https);
         let to = external_url.filter(is_https).or(found);
+        let mut routes = self.raw.routes.iter().flatten().flatten();
+        let names_a_host = external_url.is_some() || routes.any(|route| route.host.is_some());
         for (at, listener) in listeners.iter_mut().filter(|(_, listener)| listener.redirect.is_some()) {
             listener.external = to.or(Some(External { https: true, port: 443 }));
             if to.is_none() {
                 let wrong = "leads nowhere: no listener is seen over https";
                 let remedy = "write another listener with `tls`, or behind a terminator with `external: { scheme: https }`";
+                self.notes.problem(&at.key("redirect"), "https", wrong, remedy);
+            } else if !names_a_host {
+                let wrong = "leads nowhere: no route names a host, and there is no `external_url`";
+                let remedy = "write `external_url: https://wiki.example.com`, or `host` in routes";
                 self.notes.problem(&at.key("redirect"), "https", wrong, remedy);
             }
         }

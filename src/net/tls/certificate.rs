@@ -43,6 +43,7 @@ impl CertificateError {
 /// A certificate with its chain and its key, ready to be presented.
 #[derive(Clone, Debug)]
 pub struct ServerCertificate {
+    file: String,
     pub(super) key: Arc<CertifiedKey>,
     /// DNS names that it is for, in lower case; `*.example.com` for one label more.
     pub(super) names: Vec<String>,
@@ -51,8 +52,13 @@ pub struct ServerCertificate {
 }
 
 impl ServerCertificate {
-    /// Reads the chain, the server's own certificate first, and its key; `staple` is an OCSP response (DER) to hand out.
-    pub fn new(chain: &[u8], key: &[u8], staple: Option<Vec<u8>>) -> Result<Self, CertificateError> {
+    /// Reads the chain, the server's own certificate first, and its key, which came from `file` and another one; `staple` is an OCSP response (DER) to hand out.
+    pub fn new(
+        file: &str,
+        chain: &[u8],
+        key: &[u8],
+        staple: Option<Vec<u8>>,
+    ) -> Result<Self, CertificateError> {
         let chain = read_chain(chain)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::NoKey)?;
         let mut certified = match CertifiedKey::from_der(chain, key, &provider()) {
@@ -67,6 +73,7 @@ impl ServerCertificate {
             x509_parser::parse_x509_certificate(&own).map_err(|_| CertificateError::NoCertificate)?;
         let validity = read.validity();
         Ok(Self {
+            file: file.to_owned(),
             key: Arc::new(certified),
             names: dns_names(&read),
             not_before: instant(validity.not_before),
@@ -84,9 +91,9 @@ impl ServerCertificate {
         self.not_after
     }
 
-    /// DNS names that it is for, in lower case; `*.example.com` for one label more.
-    pub fn names(&self) -> &[String] {
-        &self.names
+    /// The file of the chain, as the configuration names it.
+    pub fn file(&self) -> &str {
+        &self.file
     }
 }
 

@@ -86,11 +86,11 @@ fn certificate_of(session: &ServerConnection) -> Result<Option<ClientCertificate
 fn word(error: &io::Error) -> &'static str {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         None => "closed",
+        // The last: an extension that every client of TLS 1.2 and newer sends (RFC 5246 §7.4.1.4.1, RFC 8446 §4.2.3).
         Some(Error::PeerIncompatible(
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::Tls13RequiredForQuic
-            | PeerIncompatible::SupportedVersionsExtensionRequired,
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         )) => "version",
         Some(Error::PeerIncompatible(_)) => "incompatible",
         Some(Error::NoCertificatesPresented | Error::InvalidCertificate(_)) => "client_certificate",
