@@ -40,6 +40,8 @@ pub struct Context {
     pub(crate) turn: usize,
     /// How many servers were tried.
     pub(crate) tries: usize,
+    /// Interim answers (1xx) that the upstream has sent.
+    pub(crate) interims: u8,
     /// A HEAD request: its answer has no body.
     pub(crate) head_only: bool,
     /// Everything that the access line says; written when the exchange is dropped, however it ends.

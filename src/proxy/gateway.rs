@@ -8,6 +8,7 @@
 //! [`Admission`]: crate::domain::decision::Admission
 
 use crate::auth::upstream_claim;
+use crate::domain::answer;
 use crate::domain::decision::{Credential, Rejection};
 use crate::domain::session::{Cause, End};
 use crate::domain::target::Target;
@@ -225,6 +226,7 @@ impl ProxyHttp for Gateway {
             fault: None,
             turn: 0,
             tries: 0,
+            interims: 0,
             head_only: false,
         })
     }
@@ -243,6 +245,10 @@ impl ProxyHttp for Gateway {
                 read::client_address(link.address(), exchange.req_header(), &ctx.snapshot.trusted_proxies);
             ctx.record.begin(link, ctx.client);
             ctx.link = Some(link.clone());
+        }
+        if exchange.req_header().version == http::Version::HTTP_10 {
+            // It knows no interim answers (RFC 9110 §15.2).
+            exchange.set_ignore_info_resp(true);
         }
         if self.parts.is_draining() {
             exchange.set_keepalive(None);
@@ -347,6 +353,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         ctx.record.answered();
+        if let Err(rejection) = readable(head, ctx) {
+            return Err(fault(ctx, rejection));
+        }
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if switches && !asks_for_websocket(exchange.req_header()) {
             return Err(fault(ctx, Rejection::Upstream("unasked_101")));
@@ -416,7 +425,7 @@ impl ProxyHttp for Gateway {
         };
         let mut error_code = 0;
         match rejection {
-            Some(rejection) if exchange.response_written().is_none() => {
+            Some(rejection) if exchange.response_written().is_none_or(is_interim) => {
                 // The rest of the body is not read: the connection ends with this answer.
                 exchange.set_keepalive(None);
                 error_code = respond::status(&rejection).as_u16();
@@ -448,6 +457,22 @@ impl ProxyHttp for Gateway {
     fn request_summary(&self, _exchange: &Exchange, ctx: &Self::CTX) -> String {
         ctx.request_id.to_str().unwrap_or_default().to_owned()
     }
+}
+
+/// Whether another head may follow this one.
+fn is_interim(head: &ResponseHeader) -> bool {
+    head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Whether the answer has one reading, and is not one interim answer too many.
+fn readable(head: &ResponseHeader, ctx: &mut Context) -> Result<(), Rejection> {
+    if head.status.is_informational() {
+        ctx.interims += 1;
+        if ctx.interims > answer::INTERIMS_MAX {
+            return Err(Rejection::Upstream("answer_interims"));
+        }
+    }
+    answer::check(head.status, head.version, &head.headers).map_err(|flaw| Rejection::Upstream(flaw.reason()))
 }
 
 /// Whether the head, which the wire has checked, asks for the one protocol that a connection may switch to.

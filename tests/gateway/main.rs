@@ -7,6 +7,7 @@ mod account;
 mod activity;
 mod admin;
 mod anonymous;
+mod answers;
 mod bearer;
 mod bodies;
 mod canonical;
