@@ -12,7 +12,7 @@ use crate::domain::answer;
 use crate::domain::decision::{Credential, Rejection};
 use crate::domain::session::{Cause, End};
 use crate::domain::target::Target;
-use crate::net::connection::{Link, TUNNEL_PAUSE_MAX};
+use crate::net::connection::Link;
 use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::endpoints;
@@ -24,6 +24,7 @@ use crate::proxy::remember;
 use crate::proxy::renewal;
 use crate::proxy::respond::{self, Answer, Audience};
 use crate::proxy::stream;
+use crate::proxy::tunnel;
 use crate::proxy::upstream_sign_in;
 use crate::proxy::visit::{self, Patches};
 use crate::telemetry::metrics::Outcome;
@@ -282,10 +283,7 @@ impl ProxyHttp for Gateway {
             Some(mut peer) => {
                 ctx.tries += 1;
                 if asks_for_websocket(exchange.req_header()) {
-                    peer.options.read_timeout = Some(TUNNEL_PAUSE_MAX);
-                    // A connection of its own: on a pooled one a 101 may overtake the end of the request inside the proxy,
-                    // which then takes the tunnel for done.
-                    peer.group_key ^= u64::MAX;
+                    tunnel::prepare(exchange, &mut peer, upstream.websocket_pause(), &ctx.request_id);
                 }
                 Ok(Box::new(peer))
             }

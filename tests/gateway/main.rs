@@ -32,6 +32,7 @@ mod session;
 mod shutdown;
 mod story;
 mod streams;
+mod upgrades;
 mod upstream_sign_in;
 mod upstreams;
 mod users_file;

@@ -81,6 +81,14 @@ impl Wire {
         self.ahead.drain(..count).collect()
     }
 
+    /// So many bytes; nothing if the connection ends before.
+    pub(crate) fn try_read_exactly(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.ahead.len() < count {
+            message::fill(&mut self.stream, &mut self.ahead).ok().filter(|&read| read > 0)?;
+        }
+        Some(self.ahead.drain(..count).collect())
+    }
+
     /// Everything until the gateway closes.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         // A reset after an answer is a close too.
