@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const VISITORS: usize = 16;
-const ROUNDS: usize = 125;
+const ROUNDS: usize = 75;
 
 fn upgrade(wire: &mut Wire, target: &str) -> Message {
     wire.write(format!(
