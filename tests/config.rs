@@ -521,7 +521,8 @@ routes:
     assert_eq!(warnings, []);
     let table = vestibule::cli::check::table(&config, &warnings);
     assert!(table.contains("everybody, without identity; from 10.0.0.0/8, but not 10.0.0.7/32"), "{table}");
-    let of = |path: &str| explain(&config, &Method::GET, &format!("http://any{path}"), &Who::Nobody).to_string();
+    let of =
+        |path: &str| explain(&config, &Method::GET, &format!("http://any{path}"), &Who::Nobody).to_string();
     let reports = of("/reports");
     for line in [
         "clients:   403 unless from 10.0.0.0/8, but not 10.0.0.7/32",

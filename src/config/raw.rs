@@ -624,6 +624,9 @@ pub(super) struct UpstreamTimeouts {
     /// How long an unused connection is kept.
     #[schemars(extend("default" = "90s"))]
     pub(super) idle: Option<Span>,
+    /// How long neither side of a `WebSocket` may send anything, pings included.
+    #[schemars(extend("default" = "1h"))]
+    pub(super) websocket: Option<Span>,
 }
 
 /// Whether case counts in paths.

@@ -26,12 +26,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 use tokio::sync::Semaphore;
-
-/// How long one side of a WebSocket may be silent. Many only listen, so that the clocks of bodies and answers do not fit;
-/// a peer that is gone without a word must still end some time.
-pub const TUNNEL_PAUSE_MAX: Duration = Duration::from_hours(1);
 
 /// What a connection and the filters of its exchanges know of each other.
 pub struct Link {
@@ -360,11 +355,8 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
                 link.heard.store(0, Ordering::Relaxed);
                 let mut exchange = ServerSession::new_http1(wire);
                 exchange.set_keepalive(keep_alive.then_some(timeouts.keep_alive.as_secs()));
-                exchange.set_read_timeout(Some(if framing.upgrade {
-                    TUNNEL_PAUSE_MAX
-                } else {
-                    timeouts.body
-                }));
+                // A tunnel has another clock, of its upstream.
+                exchange.set_read_timeout(Some(timeouts.body));
                 exchange.set_write_timeout(Some(timeouts.write));
                 exchange.set_pipelined_prefix(head);
                 let mut exchange = app.process_new_http(exchange, stop);

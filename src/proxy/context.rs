@@ -45,6 +45,8 @@ pub struct Context {
     pub(crate) quota: Option<Quota>,
     /// How many more bytes the body may have, where the route says.
     pub(crate) body_left: Option<u64>,
+    /// Interim answers (1xx) that the upstream has sent.
+    pub(crate) interims: u8,
     /// A HEAD request: its answer has no body.
     pub(crate) head_only: bool,
     /// Everything that the access line says; written when the exchange is dropped, however it ends.

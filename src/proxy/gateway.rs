@@ -8,10 +8,11 @@
 //! [`Admission`]: crate::domain::decision::Admission
 
 use crate::auth::upstream_claim;
+use crate::domain::answer;
 use crate::domain::decision::{Credential, Rejection};
 use crate::domain::session::{Cause, End};
 use crate::domain::target::Target;
-use crate::net::connection::{Link, TUNNEL_PAUSE_MAX};
+use crate::net::connection::Link;
 use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::endpoints;
@@ -26,6 +27,7 @@ use crate::proxy::remember;
 use crate::proxy::renewal;
 use crate::proxy::respond::{self, Answer, Audience};
 use crate::proxy::stream;
+use crate::proxy::tunnel;
 use crate::proxy::upstream_sign_in;
 use crate::proxy::visit::{self, Patches};
 use crate::telemetry::metrics::Outcome;
@@ -254,6 +256,7 @@ impl ProxyHttp for Gateway {
             tries: 0,
             quota: None,
             body_left: None,
+            interims: 0,
             head_only: false,
         })
     }
@@ -272,6 +275,10 @@ impl ProxyHttp for Gateway {
                 read::client_address(link.address(), exchange.req_header(), &ctx.snapshot.trusted_proxies);
             ctx.record.begin(link, ctx.client);
             ctx.link = Some(link.clone());
+        }
+        if exchange.req_header().version == http::Version::HTTP_10 {
+            // It knows no interim answers (RFC 9110 §15.2).
+            exchange.set_ignore_info_resp(true);
         }
         if self.parts.is_draining() || ctx.link.as_ref().is_some_and(|link| link.is_last()) {
             exchange.set_keepalive(None);
@@ -305,10 +312,7 @@ impl ProxyHttp for Gateway {
             Some(mut peer) => {
                 ctx.tries += 1;
                 if asks_for_websocket(exchange.req_header()) {
-                    peer.options.read_timeout = Some(TUNNEL_PAUSE_MAX);
-                    // A connection of its own: on a pooled one a 101 may overtake the end of the request inside the proxy,
-                    // which then takes the tunnel for done.
-                    peer.group_key ^= u64::MAX;
+                    tunnel::prepare(exchange, &mut peer, upstream.websocket_pause(), &ctx.request_id);
                 }
                 Ok(Box::new(peer))
             }
@@ -403,6 +407,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         ctx.record.answered();
+        if let Err(rejection) = readable(head, ctx) {
+            return Err(fault(ctx, rejection));
+        }
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if switches && !asks_for_websocket(exchange.req_header()) {
             return Err(fault(ctx, Rejection::Upstream("unasked_101")));
@@ -495,7 +502,7 @@ impl ProxyHttp for Gateway {
         };
         let mut error_code = 0;
         match rejection {
-            Some(rejection) if !has_answered(exchange) => {
+            Some(rejection) if exchange.response_written().is_none_or(is_interim) => {
                 // The rest of the body is not read: the connection ends with this answer.
                 exchange.set_keepalive(None);
                 error_code = respond::status(&rejection).as_u16();
@@ -532,16 +539,25 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// Whether an answer has begun; an interim one, such as a 100, is none yet.
-fn has_answered(exchange: &Exchange) -> bool {
-    exchange
-        .response_written()
-        .is_some_and(|head| !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS)
-}
-
 /// Whether the visitor took too long to take a part of the answer.
 fn is_late_write(error: &Error) -> bool {
     *error.esource() == ErrorSource::Downstream && *error.etype() == ErrorType::WriteTimedout
+}
+
+/// Whether another head may follow this one.
+fn is_interim(head: &ResponseHeader) -> bool {
+    head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Whether the answer has one reading, and is not one interim answer too many.
+fn readable(head: &ResponseHeader, ctx: &mut Context) -> Result<(), Rejection> {
+    if head.status.is_informational() {
+        ctx.interims += 1;
+        if ctx.interims > answer::INTERIMS_MAX {
+            return Err(Rejection::Upstream("answer_interims"));
+        }
+    }
+    answer::check(head.status, head.version, &head.headers).map_err(|flaw| Rejection::Upstream(flaw.reason()))
 }
 
 /// Whether the head, which the wire has checked, asks for the one protocol that a connection may switch to.

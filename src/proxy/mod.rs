@@ -9,6 +9,7 @@ pub mod parts;
 pub mod settings;
 pub mod snapshot;
 mod stream;
+mod tunnel;
 pub mod upstream;
 
 mod admit;

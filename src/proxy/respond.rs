@@ -376,6 +376,10 @@ pub(crate) fn clean(
     if parts.status != StatusCode::SWITCHING_PROTOCOLS {
         drop_hop_by_hop(&mut parts.headers);
     }
+    if parts.status == StatusCode::NO_CONTENT || parts.status.is_informational() {
+        // Of nothing, as `answer::check` has seen, and yet it may not be there (RFC 9110 §8.6).
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     strip(&mut parts.headers, snapshot, outside);
     if let Some((changes, hosts)) = changes
         && !parts.status.is_informational()

@@ -118,6 +118,8 @@ pub struct UpstreamTimeouts {
     pub write: Duration,
     /// How long an unused connection is kept.
     pub idle: Duration,
+    /// How long neither side of a `WebSocket` may send anything. The other clocks do not fit: many only listen.
+    pub websocket: Duration,
 }
 
 /// One entry of `upstreams`.

@@ -27,6 +27,7 @@ pub struct Upstream {
     servers: Vec<Place>,
     next: AtomicUsize,
     template: PeerOptions,
+    websocket_pause: Duration,
     group: u64,
 }
 
@@ -49,6 +50,7 @@ impl Upstream {
             servers: Vec::new(),
             next: AtomicUsize::new(0),
             template: options(timeouts),
+            websocket_pause: timeouts.websocket,
             group: hasher.finish(),
         };
         let servers = servers.into_iter().map(|server| upstream.place(server)).collect();
@@ -90,6 +92,11 @@ impl Upstream {
             let peers = place.peers.load();
             peers.get((turn / self.servers.len()) % peers.len().max(1)).cloned()
         })
+    }
+
+    /// How long neither side of a `WebSocket` may send anything.
+    pub(crate) fn websocket_pause(&self) -> Duration {
+        self.websocket_pause
     }
 
     /// How many servers there are to try.

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// The host of the usual configuration.
@@ -101,10 +101,7 @@ impl Wire {
     /// So many bytes; nothing if the connection ends before.
     pub(crate) fn try_read_exactly(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.ahead.len() < count {
-            // A reset is an end too.
-            if message::fill(&mut self.stream, &mut self.ahead).unwrap_or(0) == 0 {
-                return None;
-            }
+            message::fill(&mut self.stream, &mut self.ahead).ok().filter(|&read| read > 0)?;
         }
         Some(self.ahead.drain(..count).collect())
     }

@@ -526,6 +526,15 @@ impl Gateway {
         count.and_then(|count| count.parse().ok()).expect("the kernel counts")
     }
 
+    /// The memory that the process has in use.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let told =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process lives");
+        let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes: Option<u64> = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        kibibytes.expect("the kernel counts") * 1024
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("a child of ours takes signals");

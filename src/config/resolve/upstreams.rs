@@ -15,6 +15,7 @@ const TIMEOUTS: UpstreamTimeouts = UpstreamTimeouts {
     read: Duration::from_mins(1),
     write: Duration::from_mins(1),
     idle: Duration::from_secs(90),
+    websocket: Duration::from_hours(1),
 };
 
 impl Resolver<'_> {
@@ -65,6 +66,7 @@ impl Resolver<'_> {
             read: self.positive(raw.read.as_ref(), TIMEOUTS.read, &at.key("read")),
             write: self.positive(raw.write.as_ref(), TIMEOUTS.write, &at.key("write")),
             idle: self.positive(raw.idle.as_ref(), TIMEOUTS.idle, &at.key("idle")),
+            websocket: self.positive(raw.websocket.as_ref(), TIMEOUTS.websocket, &at.key("websocket")),
         }
     }
 
