@@ -17,7 +17,7 @@ use crate::domain::token::KeyRing;
 use crate::proxy::pages::Pages;
 use crate::proxy::settings::External;
 use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
-use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::{Upstream, names};
 use crate::telemetry::Metrics;
 use http::HeaderName;
 use std::collections::{BTreeSet, HashMap};
@@ -140,13 +140,7 @@ impl Builder {
                 LoadedWay::Upstream(asked) => Way::Upstream(Arc::new(upstream_way(settings, asked, config))),
             })
             .collect();
-        let upstreams: Vec<Upstream> =
-            config.upstreams.iter().map(|settings| Upstream::new(settings.clone())).collect();
-        if let Some(before) = before {
-            for upstream in &upstreams {
-                upstream.inherit(&before.upstreams);
-            }
-        }
+        let upstreams = self.upstreams(config, before);
         let bound = before.map_or_else(|| listeners(config), |before| still_bound(before, listeners(config)));
         let guarded: Vec<HeaderName> = GUARDED
             .into_iter()
@@ -175,6 +169,23 @@ impl Builder {
             listener_names: bound.into_iter().map(|(name, _)| name).collect(),
             decisions: self.metrics.routes(config.routes.iter().map(|route| route.name.as_str())),
         }
+    }
+}
+
+impl Builder {
+    /// The upstreams with what was known of their servers; names that are new are looked up before anybody can ask for them.
+    fn upstreams(&self, config: &Config, before: Option<&Snapshot>) -> Vec<Upstream> {
+        let names = config.upstreams.iter().map(|upstream| {
+            let servers = upstream.servers.iter().map(|server| server.place.to_string());
+            (upstream.name.clone(), servers.collect())
+        });
+        let metrics = self.metrics.upstreams(&names.collect::<Vec<_>>());
+        let before = before.map_or(&[][..], |before| &before.upstreams);
+        let made = config.upstreams.iter().zip(metrics);
+        let upstreams: Vec<Upstream> =
+            made.map(|(settings, metrics)| Upstream::new(settings.clone(), metrics, before)).collect();
+        names::look_up_first(&upstreams);
+        upstreams
     }
 }
 

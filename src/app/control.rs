@@ -88,6 +88,9 @@ impl Control for OperatorControl {
         metrics.sessions_capacity.set(gauge(self.parts.sessions.limits().capacity));
         metrics.store_backlog.set(gauge(self.reloader.store_backlog()));
         metrics.password_queue.set(gauge(self.reloader.password_queue()));
+        for upstream in &self.parts.snapshot.load().upstreams {
+            upstream.measure();
+        }
         metrics.render()
     }
 

@@ -4,6 +4,7 @@
 //! same way through [`reload::Reloader`] and swaps the result in one step.
 
 pub(crate) mod build;
+mod care;
 mod clock;
 mod control;
 mod durable;
@@ -17,6 +18,7 @@ use crate::app::reload::Reloader;
 use crate::app::server::{Door, Server, Signals};
 use crate::domain::time::{Clock, Timestamp};
 use crate::net::listener::{self, Bound};
+use crate::net::tls_provider;
 use crate::net::{Address, Timeouts};
 use crate::proxy::parts::{Paces, Parts};
 use crate::store::journal::Journal;
@@ -80,6 +82,7 @@ pub(crate) fn wall_clock() -> Timestamp {
 
 /// Loads `file`, builds what it says and binds the addresses.
 pub fn start(file: &Path) -> Result<Ready, StartError> {
+    tls_provider::install();
     let metrics = Arc::new(Metrics::new());
     let loaded = build::load(file).map_err(StartError::Config)?;
     let config = loaded.config.clone();

@@ -4,6 +4,7 @@
 //! while it is served. One more thread carries the operator's door, the signals and everything that happens now and
 //! then. Stopping is ours, not pingora's: it ends as soon as nothing runs any more.
 
+use crate::app::care;
 use crate::app::clock::SystemClock;
 use crate::app::reload::Reloader;
 use crate::net::Timeouts;
@@ -13,6 +14,7 @@ use crate::net::streams::Streams;
 use crate::net::wire::Wire;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::parts::Parts;
+use crate::proxy::upstream::trust;
 use pingora::apps::HttpServerApp;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
@@ -33,8 +35,6 @@ const TRIES_MAX: usize = 8;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often a worker looks for streams whose session has ended; they have to be cut within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often names of upstream servers are looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// Descriptors that are not connections: files, sockets, runtimes.
 const DESCRIPTORS_RESERVED: u64 = 128;
 
@@ -123,6 +123,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                 }));
             }
             tokio::spawn(housekeeping(parts.clone(), clock));
+            tokio::spawn(care::care(parts.clone()));
             tokio::spawn(reloader.clone().watch());
             loop {
                 tokio::select! {
@@ -216,6 +217,7 @@ fn proxy(parts: &Arc<Parts>, workers: usize) -> HttpProxy<Gateway> {
         threads: workers,
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         max_retries: TRIES_MAX,
+        ca_file: trust::system_authorities(),
         ..ServerConf::default()
     };
     http_proxy(&Arc::new(settings), Gateway::new(parts.clone()))
@@ -253,21 +255,11 @@ async fn watch(streams: Arc<Streams>, parts: Arc<Parts>) {
 /// What happens now and then.
 async fn housekeeping(parts: Arc<Parts>, clock: Arc<SystemClock>) {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    let mut resolve = tokio::time::interval(RESOLVE_EVERY);
     loop {
-        tokio::select! {
-            _ = sweep.tick() => {
-                parts.sweep(parts.clock.now());
-                if let Some(step) = clock.step() {
-                    parts.note_clock_step(step);
-                }
-            }
-            _ = resolve.tick() => {
-                let snapshot = parts.snapshot.load_full();
-                for upstream in &snapshot.upstreams {
-                    upstream.resolve().await;
-                }
-            }
+        sweep.tick().await;
+        parts.sweep(parts.clock.now());
+        if let Some(step) = clock.step() {
+            parts.note_clock_step(step);
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::app::build;
 use crate::auth::{SignInKind, SignInSettings};
 use crate::config::{Config, Warning};
 use crate::domain::access::{Access, EntryId, Protected};
-use crate::proxy::settings::{RouteSettings, Server};
+use crate::proxy::settings::RouteSettings;
 use std::fmt::Write;
 
 /// Reads the file and everything it names, and prints the table.
@@ -88,14 +88,11 @@ fn methods(route: &RouteSettings) -> String {
 /// The upstream of a route with its servers.
 pub(super) fn upstream(config: &Config, route: &RouteSettings) -> String {
     let Some(upstream) = config.upstreams.get(route.upstream) else { return String::new() };
-    let servers: Vec<String> = upstream
-        .servers
-        .iter()
-        .map(|server| match server {
-            Server::Http { host, port } => format!("http://{host}:{port}"),
-            Server::Unix(path) => format!("unix:{}", path.display()),
-        })
-        .collect();
+    let weights = upstream.servers.iter().any(|server| server.weight != 1);
+    let servers = upstream.servers.iter().map(|server| {
+        if weights { format!("{} ×{}", server.place, server.weight) } else { server.place.to_string() }
+    });
+    let servers: Vec<String> = servers.collect();
     format!("{} ({})", upstream.name, servers.join(", "))
 }
 

@@ -5,6 +5,7 @@ pub mod listener;
 mod outgoing;
 mod parting;
 pub mod streams;
+pub mod tls_provider;
 mod transport;
 pub mod wire;
 

@@ -5,6 +5,7 @@ use crate::domain::session::{Cause, Session};
 use crate::domain::time::Timestamp;
 use crate::net::connection::Link;
 use crate::proxy::observe::Record;
+use crate::proxy::reach::Reach;
 use crate::proxy::respond;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::visit::Patches;
@@ -36,10 +37,8 @@ pub struct Context {
     pub(crate) route: Option<usize>,
     /// What the visitor is told if the proxying fails for a reason that a filter knows better.
     pub(crate) fault: Option<Rejection>,
-    /// The upstream's turn that fell on this exchange.
-    pub(crate) turn: usize,
-    /// How many servers were tried.
-    pub(crate) tries: usize,
+    /// The servers that were tried, and the place at the one that has the request.
+    pub(crate) reach: Reach,
     /// A HEAD request: its answer has no body.
     pub(crate) head_only: bool,
     /// Everything that the access line says; written when the exchange is dropped, however it ends.

@@ -11,13 +11,14 @@ use crate::auth::upstream_claim;
 use crate::domain::decision::{Credential, Rejection};
 use crate::domain::session::{Cause, End};
 use crate::domain::target::Target;
-use crate::net::connection::{Link, TUNNEL_PAUSE_MAX};
+use crate::net::connection::Link;
 use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::endpoints;
 use crate::proxy::forward::{self, Forwarding};
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
+use crate::proxy::reach::{self, Reach};
 use crate::proxy::read;
 use crate::proxy::remember;
 use crate::proxy::renewal;
@@ -35,7 +36,7 @@ use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as Exchange};
 use pingora::upstreams::peer::{HttpPeer, Peer};
-use pingora::{Error, ErrorSource, ErrorType};
+use pingora::{Error, ErrorType};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -223,8 +224,7 @@ impl ProxyHttp for Gateway {
             patches: Patches::Unread,
             route: None,
             fault: None,
-            turn: 0,
-            tries: 0,
+            reach: Reach::default(),
             head_only: false,
         })
     }
@@ -268,22 +268,10 @@ impl ProxyHttp for Gateway {
         let (Some(route), Some(_)) = (ctx.route, &ctx.admission) else {
             return Err(fault(ctx, Rejection::Internal("no_admission")));
         };
-        let upstream = &ctx.snapshot.upstreams[ctx.snapshot.route[route].upstream];
-        if ctx.tries == 0 {
-            ctx.turn = upstream.turn();
-        }
-        match upstream.pick(ctx.turn.wrapping_add(ctx.tries)) {
-            Some(mut peer) => {
-                ctx.tries += 1;
-                if asks_for_websocket(exchange.req_header()) {
-                    peer.options.read_timeout = Some(TUNNEL_PAUSE_MAX);
-                    // A connection of its own: on a pooled one a 101 may overtake the end of the request inside the proxy,
-                    // which then takes the tunnel for done.
-                    peer.group_key ^= u64::MAX;
-                }
-                Ok(Box::new(peer))
-            }
-            None => Err(fault(ctx, Rejection::NoServer)),
+        let upstream = ctx.snapshot.route[route].upstream;
+        match reach::choose(&self.parts, ctx, upstream, asks_for_websocket(exchange.req_header())) {
+            Ok(peer) => Ok(Box::new(peer)),
+            Err(rejection) => Err(fault(ctx, rejection)),
         }
     }
 
@@ -333,10 +321,27 @@ impl ProxyHttp for Gateway {
         ctx: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        // Nothing was sent yet: another server may have the request, whatever its method.
-        let servers =
-            ctx.route.map_or(1, |route| ctx.snapshot.upstreams[ctx.snapshot.route[route].upstream].servers());
-        error.set_retry(ctx.tries < servers);
+        let upstream = ctx.route.map(|route| ctx.snapshot.route[route].upstream);
+        error.set_retry(
+            upstream.is_some_and(|upstream| reach::not_connected(&self.parts, ctx, upstream, &error)),
+        );
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+        ctx: &mut Self::CTX,
+        is_reused: bool,
+    ) -> Box<Error> {
+        let upstream = ctx.route.map(|route| ctx.snapshot.route[route].upstream);
+        error.set_retry(
+            upstream.is_some_and(|upstream| {
+                reach::broken(&self.parts, exchange, ctx, upstream, &error, is_reused)
+            }),
+        );
         error
     }
 
@@ -347,6 +352,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         ctx.record.answered();
+        ctx.reach.answered(&self.parts);
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if switches && !asks_for_websocket(exchange.req_header()) {
             return Err(fault(ctx, Rejection::Upstream("unasked_101")));
@@ -412,7 +418,7 @@ impl ProxyHttp for Gateway {
         let rejection = match (ctx.fault.take(), refused_body) {
             (Some(rejection), _) => Some(rejection),
             (None, Some(refused)) => Some(Rejection::BadRequest(refused.reason())),
-            (None, None) => explain(error),
+            (None, None) => reach::explain(error),
         };
         let mut error_code = 0;
         match rejection {
@@ -463,31 +469,6 @@ fn asks_for_websocket(head: &RequestHeader) -> bool {
 fn fault(ctx: &mut Context, rejection: Rejection) -> Box<Error> {
     ctx.fault = Some(rejection);
     Error::explain(ErrorType::InternalError, "see the access log")
-}
-
-/// What a failure of the proxying means to the visitor; nothing if the visitor is gone.
-fn explain(error: &Error) -> Option<Rejection> {
-    use ErrorType as E;
-    match (error.esource(), error.etype()) {
-        (ErrorSource::Upstream, E::ConnectTimedout | E::TLSHandshakeTimedout) => {
-            Some(Rejection::UpstreamLate("connect_timeout"))
-        }
-        (ErrorSource::Upstream, E::ReadTimedout) => Some(Rejection::UpstreamLate("read_timeout")),
-        (ErrorSource::Upstream, E::WriteTimedout) => Some(Rejection::UpstreamLate("write_timeout")),
-        (ErrorSource::Upstream, E::ConnectRefused) => Some(Rejection::Upstream("connect_refused")),
-        (ErrorSource::Upstream, E::ConnectNoRoute | E::ConnectError | E::SocketError | E::BindError) => {
-            Some(Rejection::Upstream("connect"))
-        }
-        (ErrorSource::Upstream, E::InvalidHTTPHeader) => Some(Rejection::Upstream("bad_answer")),
-        (ErrorSource::Upstream, E::ConnectionClosed | E::ReadError | E::WriteError) => {
-            Some(Rejection::Upstream("reset"))
-        }
-        (ErrorSource::Upstream, _) => Some(Rejection::Upstream("upstream")),
-        (ErrorSource::Downstream, E::ReadTimedout) => Some(Rejection::TooSlow),
-        (ErrorSource::Downstream, E::InvalidHTTPHeader) => Some(Rejection::BadRequest("header")),
-        (ErrorSource::Downstream, _) => None,
-        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Rejection::Internal("proxy")),
-    }
 }
 
 impl Context {

@@ -14,6 +14,7 @@ mod context;
 mod endpoints;
 mod forward;
 mod observe;
+mod reach;
 mod read;
 mod remember;
 mod renewal;

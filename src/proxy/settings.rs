@@ -3,9 +3,11 @@
 use crate::domain::access::Access;
 use crate::domain::route::HostPattern;
 use crate::domain::session::SpaceId;
+pub use crate::proxy::upstream::settings::{
+    Balance, HashBy, HealthSettings, Place, Protocol, Server, TlsSettings, UpstreamSettings, UpstreamTimeouts,
+};
 use http::{HeaderName, Method};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// What browsers see of a plain listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,20 +60,6 @@ pub struct IdentityHeader {
     pub encoding: Encoding,
 }
 
-/// One application server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Server {
-    /// `http://host:port`, the host an IP literal or a name that is looked up in the background.
-    Http {
-        /// IP literal or name.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
-    /// `unix:/path`.
-    Unix(std::path::PathBuf),
-}
-
 /// What Host an upstream gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamHost {
@@ -79,36 +67,6 @@ pub enum UpstreamHost {
     Keep,
     /// This one.
     Send(http::HeaderValue),
-}
-
-/// The clocks of an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UpstreamTimeouts {
-    /// To open a connection.
-    pub connect: Duration,
-    /// Longest pause while reading from it.
-    pub read: Duration,
-    /// Longest pause while writing to it.
-    pub write: Duration,
-    /// How long an unused connection is kept.
-    pub idle: Duration,
-}
-
-/// One entry of `upstreams`.
-#[derive(Clone, Debug)]
-pub struct UpstreamSettings {
-    /// Its name in the file.
-    pub name: String,
-    /// Used in turn.
-    pub servers: Vec<Server>,
-    /// Its clocks.
-    pub timeouts: UpstreamTimeouts,
-    /// The Host it gets.
-    pub host: UpstreamHost,
-    /// Paths are matched without regard to case.
-    pub case_insensitive: bool,
-    /// The identity headers it gets.
-    pub identity: Vec<IdentityHeader>,
 }
 
 /// One entry of `routes`, in file order.

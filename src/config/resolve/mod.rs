@@ -11,6 +11,7 @@ mod identity;
 mod routes;
 mod secrets;
 mod sessions;
+mod upstream_care;
 mod upstream_ways;
 mod upstreams;
 mod ways;

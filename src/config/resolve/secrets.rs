@@ -63,7 +63,7 @@ impl Resolver<'_> {
     }
 
     /// Reads a whole small file, and notes that it was read.
-    fn read_file(&mut self, path: &str, at: &At) -> Option<Vec<u8>> {
+    pub(super) fn read_file(&mut self, path: &str, at: &At) -> Option<Vec<u8>> {
         let place = self.existing_file(path, at)?;
         let (wrong, remedy) = match read_bounded(&place, SECRET_BYTES_MAX) {
             Ok(bytes) if bytes.len() as u64 <= SECRET_BYTES_MAX => return Some(bytes),

@@ -1,0 +1,87 @@
+//! PEM files for TLS to upstreams → what pingora takes, checked.
+//!
+//! pingora panics on a certificate that it cannot read, and finds out with the first connection that a key is not the
+//! certificate's: both are looked at here, while the file is checked.
+
+use pingora::protocols::tls::CaType;
+use pingora::utils::tls::{CertKey, WrappedX509, WrappedX509TryBuilder};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+use std::sync::Arc;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Why a file cannot be used: what is wrong, for a message that has named the file.
+pub type Unfit = &'static str;
+
+/// The authorities of a PEM file.
+pub fn authorities(pem: &[u8]) -> Result<Arc<CaType>, Unfit> {
+    let certificates = certificates(pem)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in &certificates {
+        roots.add(certificate.clone()).map_err(|_| "has a certificate that cannot be an authority")?;
+    }
+    let wrapped: Result<Vec<WrappedX509>, Unfit> = certificates.iter().map(wrap).collect();
+    Ok(wrapped?.into())
+}
+
+/// What we show of ourselves.
+pub type ClientCertificate = CertKey;
+
+/// Which of the two files of a client certificate cannot be used, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientProblem {
+    /// The certificate's.
+    Certificate(Unfit),
+    /// The key's.
+    Key(Unfit),
+}
+
+/// A client certificate with its chain, leaf first, and its key.
+pub fn client(chain: &[u8], key: &[u8]) -> Result<Arc<ClientCertificate>, ClientProblem> {
+    let chain = certificates(chain).map_err(ClientProblem::Certificate)?;
+    for certificate in &chain {
+        wrap(certificate).map_err(ClientProblem::Certificate)?;
+    }
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| ClientProblem::Key("is no private key in PEM that can be read"))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider).map_err(|_| {
+        ClientProblem::Key("is not the key of the certificate, or of a kind that is not known")
+    })?;
+    let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
+    Ok(Arc::new(CertKey::new(chain, key.secret_der().to_vec())))
+}
+
+/// What pingora is to read the system's authorities from: its own way, or nothing at all where that fails, for it would panic.
+/// Then no certificate of an upstream without a `ca` of its own is believed.
+pub(crate) fn system_authorities() -> Option<String> {
+    let read = pingora::tls::load_platform_certs_incl_env_into_store(&mut RootCertStore::empty());
+    read.err().map(|error| {
+        tracing::warn!(%error, "the certificates that the system trusts cannot be read; none of them counts");
+        "/dev/null".to_owned()
+    })
+}
+
+/// Whether a name can stand in a certificate.
+pub fn is_server_name(name: &str) -> bool {
+    ServerName::try_from(name).is_ok()
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unfit> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = read.map_err(|_| "is not PEM")?;
+    if certificates.is_empty() {
+        return Err("has no certificate in PEM");
+    }
+    Ok(certificates)
+}
+
+fn wrap(certificate: &CertificateDer<'static>) -> Result<WrappedX509, Unfit> {
+    let builder = WrappedX509TryBuilder {
+        raw_cert: certificate.to_vec(),
+        cert_builder: |raw: &Vec<u8>| X509Certificate::from_der(raw).map(|(_, certificate)| certificate),
+    };
+    builder.try_build().map_err(|_| "has a certificate that cannot be read")
+}
