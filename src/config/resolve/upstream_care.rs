@@ -4,10 +4,11 @@ use super::super::problem::At;
 use super::super::raw;
 use super::Resolver;
 use crate::domain::target::{Host, Target};
-use crate::proxy::settings::{HealthSettings, Place, Server, TlsSettings};
+use crate::proxy::settings::{HealthSettings, Place, Protocol, Server, TlsSettings};
 use crate::proxy::upstream::trust;
 use http::StatusCode;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -65,19 +66,18 @@ impl Resolver<'_> {
         })
     }
 
-    /// `upstream` is where the whole entry stands.
     pub(super) fn upstream_tls(
         &mut self,
         raw: Option<&raw::UpstreamTls>,
-        servers: &[Server],
-        upstream: &At,
+        servers: &[(At, Server)],
+        at: &At,
     ) -> TlsSettings {
-        let at = upstream.key("tls");
         let none = raw::UpstreamTls::default();
         let raw_tls = raw.unwrap_or(&none);
-        if raw.is_some() && !servers.is_empty() && !servers.iter().any(|server| server.place.is_https()) {
+        if raw.is_some() && !servers.is_empty() && !servers.iter().any(|(_, server)| server.place.is_https())
+        {
             let wrong = "says how https is spoken, and no server speaks it";
-            self.notes.problem(&at, "tls", wrong, "write `https://` in `servers`, or leave `tls` out");
+            self.notes.problem(at, "tls", wrong, "write `https://` in `servers`, or leave `tls` out");
         }
         let server_name = raw_tls.server_name.clone();
         if let Some(name) = server_name.as_deref().filter(|name| !trust::is_server_name(name)) {
@@ -85,7 +85,7 @@ impl Resolver<'_> {
             self.notes.problem(&at.key("server_name"), name, "cannot stand in a certificate", remedy);
         }
         if server_name.is_none() {
-            self.addresses_have_names(servers, upstream);
+            self.addresses_have_names(servers);
         }
         let ca_at = at.key("ca");
         let authorities = raw_tls.ca.as_deref().and_then(|path| {
@@ -105,19 +105,14 @@ impl Resolver<'_> {
     }
 
     /// A certificate is verified by a name; an address is one only if somebody says so.
-    fn addresses_have_names(&mut self, servers: &[Server], upstream: &At) {
-        for server in servers.iter().filter(|server| server.place.is_https()) {
-            let Place::Net { host, .. } = &server.place else { continue };
-            if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-                let wrong = "is an address, and no name says what its certificate must show";
-                let remedy = "write `tls: { server_name: wiki.internal }`, the name in the certificate";
-                self.notes.problem(&upstream.key("servers"), &server.place.to_string(), wrong, remedy);
-                return;
-            }
-            if !trust::is_server_name(host) {
-                let wrong = "has a name that cannot stand in a certificate";
-                let remedy = "write `tls: { server_name: wiki.internal }`, the name in the certificate";
-                self.notes.problem(&upstream.key("servers"), &server.place.to_string(), wrong, remedy);
+    fn addresses_have_names(&mut self, servers: &[(At, Server)]) {
+        for (at, server) in servers {
+            let Place::Net { protocol: Protocol::Https, host, .. } = &server.place else { continue };
+            let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+            if is_address || !trust::is_server_name(host) {
+                let wrong = "does not say what name its certificate must show";
+                let remedy = "write that as `tls: { server_name: wiki.internal }`";
+                self.notes.problem(at, &server.place.to_string(), wrong, remedy);
             }
         }
     }
@@ -126,7 +121,7 @@ impl Resolver<'_> {
         &mut self,
         raw: &raw::ClientCertificate,
         at: &At,
-    ) -> Option<std::sync::Arc<trust::ClientCertificate>> {
+    ) -> Option<Arc<trust::ClientCertificate>> {
         let path = raw.certificate.as_deref()?;
         let chain = self.read_file(path, &at.key("certificate"));
         let key = self.secret(raw.key.as_ref()?, &at.key("key"));

@@ -39,7 +39,7 @@ impl Resolver<'_> {
             self.check_name(name, &at);
             let Some(entry) = entry else { continue };
             let servers = self.servers(entry, &at.key("servers"), listeners);
-            let tls = self.upstream_tls(entry.tls.as_ref(), &servers, &at);
+            let tls = self.upstream_tls(entry.tls.as_ref(), &servers, &at.key("tls"));
             let health = self.health(entry.health.as_ref(), &at.key("health"));
             let timeouts = self.upstream_timeouts(entry.timeouts.as_ref(), &at.key("timeouts"));
             let host = self.upstream_host(entry.host.as_deref(), &at.key("host"));
@@ -51,7 +51,7 @@ impl Resolver<'_> {
             let case_insensitive = entry.paths == Some(Paths::CaseInsensitive);
             upstreams.push(UpstreamSettings {
                 name: name.clone(),
-                servers,
+                servers: servers.into_iter().map(|(_, server)| server).collect(),
                 balance: balance(entry.balance.as_ref()),
                 health,
                 slow_start: entry.slow_start.as_ref().map_or(Duration::ZERO, |span| span.length),
@@ -67,8 +67,8 @@ impl Resolver<'_> {
         upstreams
     }
 
-    fn servers(&mut self, entry: &raw::Upstream, at: &At, listeners: &[Placed]) -> Vec<Server> {
-        let mut servers: Vec<Server> = Vec::new();
+    fn servers(&mut self, entry: &raw::Upstream, at: &At, listeners: &[Placed]) -> Vec<(At, Server)> {
+        let mut servers: Vec<(At, Server)> = Vec::new();
         for (index, server) in entry.servers.iter().flat_map(OneOrMany::iter) {
             let at = index.map_or(at.clone(), |index| at.item(index));
             let (text, at, weight) = match server {
@@ -79,10 +79,10 @@ impl Resolver<'_> {
                 },
             };
             let Some(place) = self.place_of_server(text, &at, listeners) else { continue };
-            if servers.iter().any(|server| server.place == place) {
+            if servers.iter().any(|(_, server)| server.place == place) {
                 self.notes.problem(&at, text, "stands twice", "keep one of them");
             }
-            servers.push(Server { place, weight });
+            servers.push((at, Server { place, weight }));
         }
         if entry.servers.as_ref().is_some_and(OneOrMany::is_empty) {
             let remedy = "write at least one: `[http://127.0.0.1:3000]`";
