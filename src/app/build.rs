@@ -17,7 +17,7 @@ use crate::domain::token::KeyRing;
 use crate::proxy::pages::Pages;
 use crate::proxy::settings::External;
 use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
-use crate::proxy::upstream::{Upstream, names};
+use crate::proxy::upstream::{Upstream, names, trust};
 use crate::telemetry::Metrics;
 use http::HeaderName;
 use std::collections::{BTreeSet, HashMap};
@@ -105,11 +105,14 @@ pub(super) struct Builder {
     desk: Arc<PasswordDesk>,
     caches: Arc<BearerCaches>,
     metrics: Arc<Metrics>,
+    /// The connectors know whom the system trusts.
+    trusts_system: bool,
 }
 
 impl Builder {
-    pub(super) fn start(metrics: Arc<Metrics>) -> io::Result<Self> {
-        Ok(Self { desk: Arc::new(PasswordDesk::open()?), caches: Arc::new(BearerCaches::new()), metrics })
+    pub(super) fn start(metrics: Arc<Metrics>, trusts_system: bool) -> io::Result<Self> {
+        let desk = Arc::new(PasswordDesk::open()?);
+        Ok(Self { desk, caches: Arc::new(BearerCaches::new()), metrics, trusts_system })
     }
 
     /// Passwords that wait to be hashed.
@@ -182,8 +185,14 @@ impl Builder {
         let metrics = self.metrics.upstreams(&names.collect::<Vec<_>>());
         let before = before.map_or(&[][..], |before| &before.upstreams);
         let made = config.upstreams.iter().zip(metrics);
-        let upstreams: Vec<Upstream> =
-            made.map(|(settings, metrics)| Upstream::new(settings.clone(), metrics, before)).collect();
+        let made = made.map(|(settings, metrics)| {
+            let mut settings = settings.clone();
+            if settings.trusts_system() && !self.trusts_system {
+                settings.tls.authorities = Some(trust::system_authorities());
+            }
+            Upstream::new(settings, metrics, before)
+        });
+        let upstreams: Vec<Upstream> = made.collect();
         names::look_up_first(&upstreams);
         upstreams
     }

@@ -18,21 +18,29 @@ const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 /// How often it is looked whether another configuration is in force.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Looks after the upstreams of whatever configuration is in force, to the end of the process.
-pub(super) async fn care(parts: Arc<Parts>) {
-    let options = ConnectorOptions { ca_file: trust::system_authorities(), ..ConnectorOptions::new(0) };
-    let connector = Arc::new(Connector::new(Some(options)));
+/// Looks after the upstreams of whatever configuration is in force, to the end of the process. `trusts_system`: some of them
+/// is proved by what the system trusts.
+pub(super) async fn care(parts: Arc<Parts>, trusts_system: bool) {
+    let mut connector: Option<Arc<Connector>> = None;
     loop {
         let snapshot = parts.snapshot.load_full();
         let mut tasks = JoinSet::new();
         tasks.spawn(look_up(snapshot.clone()));
-        for number in 0..snapshot.upstreams.len() {
+        let watched = snapshot.upstreams.iter().enumerate().filter(|(_, upstream)| upstream.is_watched());
+        for (number, _) in watched {
+            let connector = connector.get_or_insert_with(|| connect(trusts_system));
             tasks.spawn(watch(snapshot.clone(), number, connector.clone(), parts.clock.clone()));
         }
         while parts.snapshot.load().generation == snapshot.generation {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+fn connect(trusts_system: bool) -> Arc<Connector> {
+    let options =
+        ConnectorOptions { ca_file: trust::authorities_file(trusts_system), ..ConnectorOptions::new(0) };
+    Arc::new(Connector::new(Some(options)))
 }
 
 async fn look_up(snapshot: Arc<Snapshot>) {

@@ -21,6 +21,7 @@ use crate::net::listener::{self, Bound};
 use crate::net::tls_provider;
 use crate::net::{Address, Timeouts};
 use crate::proxy::parts::{Paces, Parts};
+use crate::proxy::settings::UpstreamSettings;
 use crate::store::journal::Journal;
 use crate::store::sqlite::{OpenError, SqliteFile, SqliteStore};
 use crate::store::table::Table;
@@ -109,7 +110,8 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
             Ok(Door { bound, timeouts: listener.timeouts })
         })
         .collect::<Result<Vec<_>, StartError>>()?;
-    let builder = build::Builder::start(metrics.clone())?;
+    let trusts_system = config.upstreams.iter().any(UpstreamSettings::trusts_system);
+    let builder = build::Builder::start(metrics.clone(), trusts_system)?;
     let now = clock.now();
     let snapshot = builder.build(loaded, None, 1);
     let store = kept.map(|kept| durable::start(kept, &clock, &metrics, &logs)).transpose()?;
@@ -149,6 +151,7 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
         reloader,
         drain: config.drain,
         workers,
+        trusts_system,
     };
     Ok(Ready { server, parts, store })
 }

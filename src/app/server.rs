@@ -82,6 +82,8 @@ pub(crate) struct Server<A> {
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) drain: Duration,
     pub(crate) workers: usize,
+    /// Some upstream is proved by what the system trusts.
+    pub(crate) trusts_system: bool,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
@@ -90,7 +92,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
         let (stop, stopped) = watch::channel(false);
         let slots_max = raise_descriptor_limit();
         let slots = Arc::new(Semaphore::new(slots_max));
-        let proxy = Arc::new(proxy(&self.parts, self.workers));
+        let proxy = Arc::new(proxy(&self.parts, self.workers, self.trusts_system));
         for number in 0..self.workers {
             let doors: io::Result<Vec<(Bound, Timeouts)>> =
                 self.public.iter().map(|door| Ok((door.bound.try_clone()?, door.timeouts))).collect();
@@ -107,7 +109,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                 .spawn(move || worker.run(&runtime))?;
         }
         drop(self.public);
-        let Self { parts, clock, inner, reloader, drain, signals, .. } = self;
+        let Self { parts, clock, inner, reloader, drain, signals, trusts_system, .. } = self;
         let Signals { runtime, mut terminate, mut interrupt, mut hangup } = signals;
         runtime.block_on(async move {
             // The operator's door stays open to the end: readyz tells that the rest drains.
@@ -123,7 +125,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                 }));
             }
             tokio::spawn(housekeeping(parts.clone(), clock));
-            tokio::spawn(care::care(parts.clone()));
+            tokio::spawn(care::care(parts.clone(), trusts_system));
             tokio::spawn(reloader.clone().watch());
             loop {
                 tokio::select! {
@@ -212,12 +214,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
     }
 }
 
-fn proxy(parts: &Arc<Parts>, workers: usize) -> HttpProxy<Gateway> {
+fn proxy(parts: &Arc<Parts>, workers: usize, trusts_system: bool) -> HttpProxy<Gateway> {
     let settings = ServerConf {
         threads: workers,
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         max_retries: TRIES_MAX,
-        ca_file: trust::system_authorities(),
+        ca_file: trust::authorities_file(trusts_system),
         ..ServerConf::default()
     };
     http_proxy(&Arc::new(settings), Gateway::new(parts.clone()))

@@ -392,10 +392,13 @@ impl ProxyHttp for Gateway {
         &self,
         _exchange: &mut Exchange,
         body: &mut Option<Bytes>,
-        _is_end: bool,
+        is_end: bool,
         ctx: &mut Self::CTX,
     ) -> pingora::Result<Option<Duration>> {
         ctx.record.passed(body.as_ref().map_or(0, Bytes::len));
+        if is_end {
+            ctx.reach.release();
+        }
         Ok(None)
     }
 

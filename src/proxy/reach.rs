@@ -33,6 +33,11 @@ impl Reach {
         }
     }
 
+    /// The answer has come to its end: the server has nothing more to do with it.
+    pub(crate) fn release(&mut self) {
+        self.seat = None;
+    }
+
     /// The server did not answer; an old connection that broke says nothing of it.
     fn failed(&mut self, parts: &Parts, error: &Error, is_old: bool) {
         let delivery = delivery(error.etype());

@@ -76,17 +76,19 @@ fn without_retries_nothing_is_asked_twice() {
 fn an_old_connection_that_breaks_is_made_anew() {
     let upstream = Upstream::recording();
     let gateway = before(&[&upstream], "retries: 1");
-    assert_eq!(gateway.get("/public/warm").send().status(), 200);
+    // One connection of ours, and so one worker with the connections that it keeps.
+    let mut wire = gateway.connect();
+    assert_eq!(gateway.get("/public/warm").send_over(&mut wire).status(), 200);
     upstream.next(Answer::ThenClose(Vec::new()));
-    assert_eq!(gateway.get("/public/again").send().status(), 200, "the same server, another connection");
+    let again = gateway.get("/public/again").send_over(&mut wire);
+    assert_eq!(again.status(), 200, "the same server, another connection");
     assert_eq!(seen(&[&upstream], "/public/again"), 2);
-    // One that is new says something of the server.
-    upstream.next(Answer::ThenClose(
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec(),
-    ));
-    gateway.get("/public/last").send();
+    let last = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    upstream.next(Answer::ThenClose(last.to_vec()));
+    assert_eq!(gateway.get("/public/last").send_over(&mut wire).status(), 200);
+    // A new one that breaks says something of the server.
     upstream.next(Answer::ThenClose(Vec::new()));
-    assert_eq!(gateway.get("/public/fresh").send().status(), 502);
+    assert_eq!(gateway.get("/public/fresh").send_over(&mut wire).status(), 502);
     assert_eq!(seen(&[&upstream], "/public/fresh"), 1);
 }
 

@@ -22,8 +22,10 @@ fn a_server_is_believed_by_the_authority_and_the_name_of_the_file() {
     let upstream = TlsUpstream::showing(&authority.signs(NAME), None);
     let settings = "tls: { ca: ca.pem, server_name: wiki.internal }";
     let gateway = setup(&authority).set("upstreams", &entry(upstream.address, settings)).start();
-    for _ in 0..3 {
-        let answer = gateway.get("/public/x?y=1").header("X-Auth-User", "root").send();
+    let mut wire = gateway.connect();
+    for _ in 0..5 {
+        let request = gateway.get("/public/x?y=1").header("X-Auth-User", "root");
+        let answer = request.send_over(&mut wire);
         assert_eq!((answer.status(), answer.text().as_str()), (200, "secret"));
     }
     let seen = upstream.seen();
@@ -117,6 +119,25 @@ fn a_reload_with_another_authority_uses_no_connection_of_before() {
     assert_eq!(gateway.admin("POST", "/reload", "").status(), 200);
     assert_eq!(gateway.get("/public").send().status(), 502);
     assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
+fn whom_the_system_trusts_is_believed_where_the_file_names_nobody() {
+    let authority = Authority::new("ours");
+    let upstream = TlsUpstream::showing(&authority.signs(NAME), None);
+    let plain = Upstream::recording();
+    let trusting = entry(upstream.address, "tls: { server_name: wiki.internal }");
+    let http = format!("{{ app: {{ servers: [\"http://{}\"] }} }}", plain.address());
+    // From the start, and by a reload of a process that has not needed them.
+    for first in [&trusting, &http] {
+        let mut gateway =
+            setup(&authority).environment("SSL_CERT_FILE", "ca.pem").set("upstreams", first).start();
+        gateway.reload_with("upstreams", &trusting);
+        assert_eq!(gateway.get("/public").send().text(), "secret");
+    }
+    let gateway =
+        setup(&authority).environment("SSL_CERT_FILE", "absent.pem").set("upstreams", &trusting).start();
+    assert_eq!(gateway.get("/public").send().status(), 502, "nobody is trusted, and nothing falls over");
 }
 
 #[test]

@@ -75,6 +75,7 @@ fn server_config(signed: &Signed, clients: Option<&Authority>, protocols: &[&[u8
 }
 
 fn serve(stream: TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Vec<Seen>>) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
     let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
     let mut stream = StreamOwned::new(connection, stream);
     let mut ahead = Vec::new();

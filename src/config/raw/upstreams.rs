@@ -143,7 +143,7 @@ pub(in crate::config) struct UpstreamTls {
     pub(in crate::config) server_name: Option<String>,
     /// The certificate that we show.
     pub(in crate::config) client_certificate: Option<ClientCertificate>,
-    /// Whether HTTP/2 is offered; the server chooses. WebSockets go over HTTP/1.1 in any case.
+    /// Whether HTTP/2 is offered; the server chooses. A tunnel (`WebSocket`) goes over HTTP/1.1 in any case.
     #[schemars(extend("default" = false))]
     pub(in crate::config) http2: Option<bool>,
 }

@@ -21,6 +21,11 @@ const JITTER: u32 = 10;
 const LOOK_MIN: Duration = Duration::from_millis(10);
 
 impl Upstream {
+    /// Whether its servers are asked how they are.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.health.is_some()
+    }
+
     /// Asks the servers again and again; ends at once where the file does not say so.
     pub(crate) async fn watch(&self, connector: &Arc<Connector>, clock: &Arc<dyn Clock>) {
         let Some(health) = &self.health else { return };
@@ -34,7 +39,7 @@ impl Upstream {
                 let due =
                     endpoint.state.health(|state| state.checked_at).map(|at| at + spread(health.interval));
                 match due {
-                    Some(due) if due > now => next = next.min(due - now),
+                    Some(due) if due > now => next = next.min(due.saturating_sub(now)),
                     _ => {
                         if asking.len() >= AT_ONCE_MAX {
                             asking.join_next().await;
@@ -131,5 +136,5 @@ fn spread(span: Duration) -> Duration {
     let chance = getrandom::u32().unwrap_or(u32::MAX / 2);
     let part = span / JITTER;
     let more = part * 2 * (chance >> 16) / (1 << 16);
-    span - part + more
+    span.saturating_sub(part) + more
 }

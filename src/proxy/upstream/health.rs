@@ -210,7 +210,7 @@ mod tests {
         health.failed(ms(10));
         let mut now = ms(0);
         for pause in [1, 2, 4, 8, 16, 30, 30] {
-            let almost = now + Duration::from_secs(pause) - ms(1);
+            let almost = now + ms(pause * 1000 - 1);
             assert_eq!(health.standing(almost, SLOW), Standing::Out, "a pause of {pause} s");
             now += Duration::from_secs(pause);
             assert_eq!(health.standing(now, SLOW), Standing::Probe, "a pause of {pause} s");

@@ -38,6 +38,13 @@ pub struct UpstreamSettings {
     pub identity: Vec<IdentityHeader>,
 }
 
+impl UpstreamSettings {
+    /// Whether servers are proved by what the system trusts.
+    pub fn trusts_system(&self) -> bool {
+        self.tls.authorities.is_none() && self.servers.iter().any(|server| server.place.is_https())
+    }
+}
+
 /// One application server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {

@@ -54,14 +54,30 @@ pub fn client(chain: &[u8], key: &[u8]) -> Result<Arc<ClientCertificate>, Client
     Ok(Arc::new(CertKey::new(chain, key.secret_der().to_vec())))
 }
 
-/// What pingora is to read the system's authorities from: its own way, or nothing at all where that fails, for it would panic.
-/// Then no certificate of an upstream without a `ca` of its own is believed.
-pub(crate) fn system_authorities() -> Option<String> {
+/// Where pingora's connectors are to read authorities from.
+///
+/// Reading the system's takes longer than all the rest of a start, so that is only done where an upstream needs them. They
+/// may be unreadable as well, at which pingora would panic: then none counts, and upstreams without a `ca` of their own are not
+/// believed.
+pub(crate) fn authorities_file(are_needed: bool) -> Option<String> {
+    const NONE: &str = "/dev/null";
+    if !are_needed {
+        return Some(NONE.to_owned());
+    }
     let read = pingora::tls::load_platform_certs_incl_env_into_store(&mut RootCertStore::empty());
     read.err().map(|error| {
         tracing::warn!(%error, "the certificates that the system trusts cannot be read; none of them counts");
-        "/dev/null".to_owned()
+        NONE.to_owned()
     })
+}
+
+/// The system's authorities, for an upstream that came with a reload into a process that had read none.
+pub(crate) fn system_authorities() -> Arc<CaType> {
+    let found = pingora::tls::load_native_certs().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the certificates that the system trusts cannot be read; none of them counts");
+        Vec::new()
+    });
+    found.iter().filter_map(|certificate| wrap(certificate).ok()).collect::<Vec<_>>().into()
 }
 
 /// Whether a name can stand in a certificate.
