@@ -30,7 +30,6 @@ const BANNED: &[(&str, &str)] = &[
     ("openssl-sys", "a second TLS and crypto library, in C, with its own advisories"),
     ("native-tls", "chooses another TLS library on each system"),
     ("boring-sys", "a second crypto library beside aws-lc"),
-    ("ring", "a second crypto library beside aws-lc"),
     ("rsa", "RUSTSEC-2023-0071: its private key operations leak by their timing"),
     ("rust-crypto", "RUSTSEC-2016-0005: unmaintained"),
     ("sodiumoxide", "RUSTSEC-2021-0137: unmaintained"),
@@ -38,8 +37,8 @@ const BANNED: &[(&str, &str)] = &[
     ("sha1", "not a hash to build on; htpasswd's {SHA} lines are refused"),
     ("pwhash", "old password hashes; `argon2` and `bcrypt` are ours"),
     ("serde_yml", "RUSTSEC-2025-0068: unsound"),
-    ("pingora-openssl", "no listener speaks TLS yet; rustls will"),
-    ("pingora-boringssl", "no listener speaks TLS yet; rustls will"),
+    ("pingora-openssl", "TLS is rustls"),
+    ("pingora-boringssl", "TLS is rustls"),
     ("atty", "RUSTSEC-2021-0145; the standard library knows terminals"),
 ];
 
@@ -51,10 +50,12 @@ const UNMAINTAINED: &[(&str, &str, &str)] = &[
         "archived by its author",
         "ours and pingora's; strict about duplicate keys, behind a check of the shape",
     ),
+    (
+        "rustls-pemfile",
+        "RUSTSEC-2025-0134",
+        "pingora reads the system's authorities with it; what the file names is read by rustls-pki-types",
+    ),
 ];
-
-/// Unmaintained as well, and allowed once a TLS listener brings it: through pingora's rustls feature.
-const UNMAINTAINED_LATER: &[(&str, &str)] = &[("rustls-pemfile", "RUSTSEC-2025-0134")];
 
 /// Of these the program shall hold one version: two would mean two implementations of the same promise.
 const ONE_VERSION: &[&str] = &[
@@ -175,12 +176,6 @@ fn what_nobody_maintains_is_known_and_still_needed() {
         assert!(
             names.contains_key(name),
             "{name} ({advisory}) is gone; take its line out, which said: {reason}"
-        );
-    }
-    for (name, advisory) in UNMAINTAINED_LATER {
-        assert!(
-            !names.contains_key(name),
-            "{name} ({advisory}) has come in; move it to the list above with the reason"
         );
     }
 }
