@@ -11,10 +11,13 @@ use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// How often names of upstream servers are looked up again. The system's resolver tells no time to live.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
+/// Threads that wait for the resolver; reloads need some of the same pool.
+const LOOK_UPS_MAX: usize = 2;
 /// How often it is looked whether another configuration is in force.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -22,10 +25,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// is proved by what the system trusts.
 pub(super) async fn care(parts: Arc<Parts>, trusts_system: bool) {
     let mut connector: Option<Arc<Connector>> = None;
+    let few = Arc::new(Semaphore::new(LOOK_UPS_MAX));
     loop {
         let snapshot = parts.snapshot.load_full();
         let mut tasks = JoinSet::new();
-        tasks.spawn(look_up(snapshot.clone()));
+        tasks.spawn(look_up(snapshot.clone(), few.clone()));
         let watched = snapshot.upstreams.iter().enumerate().filter(|(_, upstream)| upstream.is_watched());
         for (number, _) in watched {
             let connector = connector.get_or_insert_with(|| connect(trusts_system));
@@ -43,14 +47,14 @@ fn connect(trusts_system: bool) -> Arc<Connector> {
     Arc::new(Connector::new(Some(options)))
 }
 
-async fn look_up(snapshot: Arc<Snapshot>) {
+async fn look_up(snapshot: Arc<Snapshot>, few: Arc<Semaphore>) {
     let mut again = tokio::time::interval(LOOK_UP_EVERY);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         again.tick().await;
         // One after the other: the resolver blocks a thread, and there are few.
         for upstream in &snapshot.upstreams {
-            upstream.look_up().await;
+            upstream.look_up(&few).await;
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::telemetry::metrics::Outcome;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -277,7 +277,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        _exchange: &mut Exchange,
+        exchange: &mut Exchange,
         head: &mut RequestHeader,
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
@@ -297,7 +297,8 @@ impl ProxyHttp for Gateway {
             data: remember::data(ctx),
             sessions: &self.parts.sessions,
         };
-        forward::prepare(head, &forwarding).map_err(|rejection| fault(ctx, rejection))
+        forward::prepare(head, &forwarding).map_err(|rejection| fault(ctx, rejection))?;
+        reach::let_go_on(exchange, head).await
     }
 
     async fn connected_to_upstream(
@@ -399,6 +400,18 @@ impl ProxyHttp for Gateway {
         if is_end {
             ctx.reach.release();
         }
+        Ok(None)
+    }
+
+    /// Only answers of HTTP/2 servers have trailers here.
+    async fn response_trailer_filter(
+        &self,
+        _exchange: &mut Exchange,
+        trailers: &mut HeaderMap,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<Option<Bytes>> {
+        respond::strip(trailers, &ctx.snapshot, ctx.outside());
+        ctx.reach.release();
         Ok(None)
     }
 

@@ -7,6 +7,9 @@ use crate::proxy::parts::Parts;
 use crate::proxy::settings::{Balance, HashBy};
 use crate::proxy::upstream::{Nowhere, Seat, Tried, Upstream};
 use crate::telemetry::upstreams::Delivery;
+use http::Version;
+use http::header::EXPECT;
+use pingora::http::RequestHeader;
 use pingora::proxy::Session as Exchange;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
@@ -39,10 +42,10 @@ impl Reach {
     }
 
     /// The server did not answer; an old connection that broke says nothing of it.
-    fn failed(&mut self, parts: &Parts, error: &Error, is_old: bool) {
+    fn failed(&mut self, parts: &Parts, error: &Error, is_reused: bool) {
         let delivery = delivery(error.etype());
         if let Some(seat) = &mut self.seat {
-            if is_old {
+            if is_reused && delivery == Delivery::Reset {
                 seat.broke_off(delivery);
             } else {
                 seat.failed(delivery, parts.clock.ticks(), &error);
@@ -123,8 +126,9 @@ pub(crate) fn broken(
         return false;
     }
     // pingora marks so what ended before a byte of the answer had come, or was refused without being looked at.
-    let is_unanswered = matches!(error.retry, RetryType::ReusedOnly | RetryType::Decided(true));
-    ctx.reach.failed(parts, error, is_reused && is_unanswered);
+    let is_unanswered = matches!(error.retry, RetryType::ReusedOnly | RetryType::Decided(true))
+        || (is_reused && *error.etype() == ErrorType::WriteError);
+    ctx.reach.failed(parts, error, is_reused);
     let upstream = &ctx.snapshot.upstreams[upstream];
     let may = is_unanswered
         && exchange.response_written().is_none()
@@ -140,6 +144,16 @@ pub(crate) fn broken(
         }
     }
     may
+}
+
+/// Lets a client go on that waits for `100 Continue` (RFC 9110 §10.1.1) where the server speaks HTTP/2: pingora does not pass
+/// that one's interim answers on.
+pub(crate) async fn let_go_on(exchange: &mut Exchange, head: &mut RequestHeader) -> pingora::Result<()> {
+    let waits = head.version == Version::HTTP_2 && exchange.req_header().version == Version::HTTP_11;
+    if waits && head.remove_header(&EXPECT).is_some() {
+        exchange.write_continue_response().await?;
+    }
+    Ok(())
 }
 
 /// What an error of pingora's says of the server.

@@ -322,8 +322,8 @@ pub(crate) fn clean(
     }
 }
 
-/// Removes session headers in every spelling, and cookies that only we may set.
-fn strip(headers: &mut HeaderMap, snapshot: &Snapshot, outside: External) {
+/// Removes session headers in every spelling, and cookies that only we may set; from trailers as well.
+pub(crate) fn strip(headers: &mut HeaderMap, snapshot: &Snapshot, outside: External) {
     while let Some(name) = headers.keys().find(|name| is_session_header(name)).cloned() {
         headers.remove(name);
     }

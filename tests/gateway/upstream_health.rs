@@ -177,6 +177,22 @@ fn a_reload_knows_how_servers_are() {
 }
 
 #[test]
+fn a_server_that_comes_back_starts_slowly() {
+    let ((ill, is_well), (sound, _)) = (patient(), patient());
+    let gateway = before(&sound, &[ill.address(), sound.address()], &format!("slow_start: 1h, {CHECKS}"));
+    is_well.store(false, Ordering::Relaxed);
+    wait_until_up(&gateway, ill.address(), false);
+    is_well.store(true, Ordering::Relaxed);
+    wait_until_up(&gateway, ill.address(), true);
+    let had = visits(&ill);
+    for _ in 0..60 {
+        assert_eq!(gateway.get("/public").send().status(), 200);
+    }
+    let got = visits(&ill) - had;
+    assert!((1..12).contains(&got), "{got} of 60");
+}
+
+#[test]
 fn names_are_known_before_the_first_request() {
     let (upstream, _) = patient();
     let port = upstream.address().port();

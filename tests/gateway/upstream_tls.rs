@@ -232,6 +232,34 @@ fn http2_without_tls_keeps_every_promise() {
 }
 
 #[test]
+fn a_client_that_waits_for_a_100_gets_one_before_a_server_that_speaks_http2() {
+    let upstream = H2Upstream::start(None);
+    let gateway = Setup::before(&Upstream::recording())
+        .set("upstreams", &format!("{{ app: {{ servers: [\"h2c://{}\"] }} }}", upstream.address))
+        .start();
+    let mut wire = gateway.connect();
+    wire.write(format!(
+        "POST /public HTTP/1.1\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+    ));
+    assert_eq!(wire.head().status(), 100);
+    wire.write("body");
+    assert_eq!(wire.response().text(), "by h2");
+    let asked = upstream.asked().pop().expect("a request has come");
+    assert_eq!((asked.body.as_slice(), asked.fields.get("expect")), (&b"body"[..], None));
+}
+
+#[test]
+fn what_an_http2_server_says_of_sessions_stays_here() {
+    let upstream = H2Upstream::start(None);
+    let gateway = Setup::before(&Upstream::recording())
+        .set("upstreams", &format!("{{ app: {{ servers: [\"h2c://{}\"] }} }}", upstream.address))
+        .start();
+    let answer = gateway.get("/public").send();
+    assert_eq!(answer.status(), 200);
+    assert_eq!((answer.header("x-session-data"), answer.header("x-kept").as_deref()), (None, Some("yes")));
+}
+
+#[test]
 fn http2_over_tls_keeps_every_promise() {
     let authority = Authority::new("ours");
     let upstream = H2Upstream::start(Some(&authority.signs(NAME)));

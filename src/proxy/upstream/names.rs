@@ -5,19 +5,28 @@
 
 use super::{Upstream, literal};
 use crate::proxy::settings::Place;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// The longest wait for names that nothing is known of yet, at a start or a reload.
 const FIRST_MAX: Duration = Duration::from_secs(5);
 /// The longest wait for a name after that.
 const LOOKUP_MAX: Duration = Duration::from_secs(10);
 
+/// So many names are looked up at once.
+const AT_ONCE_MAX: usize = 8;
+
+/// A name and a port.
+type Name = (String, u16);
+
 impl Upstream {
-    /// Looks all names up again. A failure keeps the addresses known before; it is logged.
-    pub(crate) async fn look_up(&self) {
+    /// Looks all names up again. A failure keeps the addresses known before; it is logged. `few` bounds the threads that wait for
+    /// a resolver, those of look-ups that were given up included.
+    pub(crate) async fn look_up(&self, few: &Arc<Semaphore>) {
         let mut found = Vec::new();
         for server in &self.servers {
             let (Place::Net { host, port, .. }, None) = (&server.place, literal(&server.place)) else {
@@ -25,11 +34,16 @@ impl Upstream {
                 continue;
             };
             let (name, port) = (host.clone(), *port);
-            let asked = tokio::task::spawn_blocking(move || ask(&name, port));
-            let addresses = match tokio::time::timeout(LOOKUP_MAX, asked).await {
-                Ok(Ok(addresses)) => addresses,
-                Ok(Err(_)) | Err(_) => Vec::new(),
+            let asked = async {
+                let place = few.clone().acquire_owned().await.ok()?;
+                let asking = tokio::task::spawn_blocking(move || {
+                    let addresses = ask(&name, port);
+                    drop(place);
+                    addresses
+                });
+                asking.await.ok()
             };
+            let addresses = tokio::time::timeout(LOOKUP_MAX, asked).await.ok().flatten().unwrap_or_default();
             if addresses.is_empty() {
                 self.note_unknown(host);
                 found.push(self.known(&self.field.load(), &server.place));
@@ -73,7 +87,7 @@ impl Upstream {
 /// Looks up the names that nothing is known of yet, all at once, and waits for them for a bounded time. Blocks: for a start or a
 /// reload, before requests can meet these upstreams.
 pub(crate) fn look_up_first(upstreams: &[Upstream]) {
-    let mut names: BTreeMap<(String, u16), Vec<SocketAddr>> = BTreeMap::new();
+    let mut names: BTreeMap<Name, Vec<SocketAddr>> = BTreeMap::new();
     for (host, port) in upstreams.iter().flat_map(Upstream::unknown) {
         names.insert((host.to_owned(), port), Vec::new());
     }
@@ -81,16 +95,20 @@ pub(crate) fn look_up_first(upstreams: &[Upstream]) {
         return;
     }
     let (sender, receiver) = mpsc::channel();
-    let mut awaited = 0;
-    for name in names.keys().cloned() {
-        let sender = sender.clone();
-        let asking = std::thread::Builder::new().name("look-up".to_owned()).spawn(move || {
-            let addresses = ask(&name.0, name.1);
-            // Nobody waits any more if it took too long.
-            let _ = sender.send((name, addresses));
+    let waiting = Arc::new(Mutex::new(names.keys().cloned().collect::<Vec<_>>()));
+    for _ in 0..names.len().min(AT_ONCE_MAX) {
+        let (sender, waiting) = (sender.clone(), waiting.clone());
+        // Where the system refuses a thread, the names that stay unknown are asked for later.
+        let _ = std::thread::Builder::new().name("look-up".to_owned()).spawn(move || {
+            while let Some(name) = next(&waiting) {
+                let addresses = ask(&name.0, name.1);
+                // Nobody waits any more if it took too long.
+                let _ = sender.send((name, addresses));
+            }
         });
-        awaited += usize::from(asking.is_ok());
     }
+    drop(sender);
+    let awaited = names.len();
     if !gather(awaited, &receiver, &mut names) {
         tracing::warn!("names of upstream servers take long to look up; they are asked for again");
     }
@@ -112,11 +130,15 @@ pub(crate) fn look_up_first(upstreams: &[Upstream]) {
     }
 }
 
+fn next(waiting: &Mutex<Vec<Name>>) -> Option<Name> {
+    waiting.lock().pop()
+}
+
 /// Gathers what comes in time; tells whether everything did.
 fn gather(
     awaited: usize,
-    receiver: &mpsc::Receiver<((String, u16), Vec<SocketAddr>)>,
-    names: &mut BTreeMap<(String, u16), Vec<SocketAddr>>,
+    receiver: &mpsc::Receiver<(Name, Vec<SocketAddr>)>,
+    names: &mut BTreeMap<Name, Vec<SocketAddr>>,
 ) -> bool {
     // No clock is read here: the slices that passed in vain are counted.
     let mut left = FIRST_MAX;

@@ -80,9 +80,9 @@ pub(crate) fn system_authorities() -> Arc<CaType> {
     found.iter().filter_map(|certificate| wrap(certificate).ok()).collect::<Vec<_>>().into()
 }
 
-/// Whether a name can stand in a certificate.
+/// Whether a name can stand in a certificate, and is what pingora looks for there: it would take a `_` for a `-`.
 pub fn is_server_name(name: &str) -> bool {
-    ServerName::try_from(name).is_ok()
+    ServerName::try_from(name).is_ok() && !name.contains('_')
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Unfit> {
@@ -100,4 +100,39 @@ fn wrap(certificate: &CertificateDer<'static>) -> Result<WrappedX509, Unfit> {
         cert_builder: |raw: &Vec<u8>| X509Certificate::from_der(raw).map(|(_, certificate)| certificate),
     };
     builder.try_build().map_err(|_| "has a certificate that cannot be read")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_certificates_are_plain() {
+        for (name, expected) in [
+            ("wiki.internal", true),
+            ("10.0.0.5", true),
+            ("::1", true),
+            ("", false),
+            ("wiki_1.internal", false),
+            ("https://wiki.internal", false),
+            ("wiki.internal:443", false),
+            ("*.internal", false),
+        ] {
+            assert_eq!(is_server_name(name), expected, "`{name}`");
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_said_and_nothing_panics() {
+        let torn = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        for (pem, wrong) in [
+            ("", "has no certificate in PEM"),
+            ("-----BEGIN CERTIFICATE-----\n%%\n-----END CERTIFICATE-----\n", "is not PEM"),
+            (torn, "has a certificate that cannot be an authority"),
+        ] {
+            assert_eq!(authorities(pem.as_bytes()).err(), Some(wrong));
+        }
+        let client = client(torn.as_bytes(), b"").err();
+        assert_eq!(client, Some(ClientProblem::Certificate("has a certificate that cannot be read")));
+    }
 }
