@@ -108,7 +108,13 @@ fn a_check_says_what_it_expects_and_whom_it_asks_for() {
 #[test]
 fn a_server_that_does_not_answer_its_checks_in_time_is_down() {
     let upstream = Upstream::answering(|request| {
-        if request.target() == "/healthz" { Answer::held(b"").0 } else { Answer::ok(&[]) }
+        if request.target() != "/healthz" {
+            return Answer::ok(&[]);
+        }
+        let (answer, gate) = Answer::held(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        // Nobody ever opens it.
+        std::mem::forget(gate);
+        answer
     });
     let settings = "health: { path: /healthz, interval: 50ms, timeout: 100ms, unhealthy_after: 1 }";
     let gateway = before(&upstream, &[upstream.address()], settings);
