@@ -3,7 +3,7 @@
 use crate::support::async_upstream::{H2Upstream, TlsUpstream};
 use crate::support::authority::Authority;
 use crate::support::wait::until;
-use crate::support::{Gateway, HOST, Setup, Upstream};
+use crate::support::{Answer, Gateway, HOST, Setup, Upstream};
 
 const NAME: &str = "wiki.internal";
 
@@ -84,6 +84,19 @@ fn a_server_without_tls_gets_nothing_either() {
     let answer = gateway.get("/public").send();
     assert!([502, 504].contains(&answer.status()));
     assert!(upstream.requests().iter().all(|request| !request.text().contains("GET")));
+}
+
+#[test]
+fn a_server_that_takes_no_part_in_the_handshake_is_504() {
+    let authority = Authority::new("ours");
+    // The kernel opens the connection; nobody ever reads from it.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = silent.local_addr().expect("a bound socket has an address");
+    let settings = "tls: { ca: ca.pem, server_name: wiki.internal }, timeouts: { connect: 200ms }";
+    let gateway = setup(&authority).set("upstreams", &entry(address, settings)).start();
+    let answer = gateway.get("/public").send();
+    assert_eq!(answer.status(), 504);
+    assert_eq!(gateway.access_line(&answer)["reason"], "connect_timeout");
 }
 
 #[test]
@@ -257,6 +270,35 @@ fn what_an_http2_server_says_of_sessions_stays_here() {
     let answer = gateway.get("/public").send();
     assert_eq!(answer.status(), 200);
     assert_eq!((answer.header("x-session-data"), answer.header("x-kept").as_deref()), (None, Some("yes")));
+}
+
+#[test]
+fn a_tunnel_is_asked_for_over_http1_although_http2_is_offered() {
+    let authority = Authority::new("ours");
+    let upstream = TlsUpstream::rather_http2(&authority.signs(NAME));
+    let settings = "tls: { ca: ca.pem, server_name: wiki.internal, http2: true }";
+    let gateway = setup(&authority).set("upstreams", &entry(upstream.address, settings)).start();
+    let mut wire = gateway.connect();
+    wire.write(format!(
+        "GET /public/socket HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ));
+    assert_eq!(wire.response().text(), "secret");
+    let seen = upstream.seen().pop().expect("a request has come");
+    assert_eq!(seen.head.first_line(), "GET /public/socket HTTP/1.1");
+    assert_eq!(seen.head.header("upgrade").as_deref(), Some("websocket"));
+}
+
+#[test]
+fn a_server_that_speaks_no_http2_where_the_file_says_so_is_502() {
+    let upstream = Upstream::answering(|_| Answer::ThenClose(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()));
+    let gateway = Setup::before(&Upstream::recording())
+        .set("upstreams", &format!("{{ app: {{ servers: [\"h2c://{}\"] }} }}", upstream.address()))
+        .start();
+    let answer = gateway.get("/public").send();
+    assert_eq!(answer.status(), 502);
+    let reason = gateway.access_line(&answer)["reason"].clone();
+    assert!(["bad_answer", "reset"].contains(&reason.as_str().unwrap_or_default()), "{reason}");
 }
 
 #[test]

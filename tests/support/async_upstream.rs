@@ -31,7 +31,16 @@ pub(crate) struct TlsUpstream {
 impl TlsUpstream {
     /// Shows `signed`; asks clients for a certificate of `clients`, if there is one.
     pub(crate) fn showing(signed: &Signed, clients: Option<&Authority>) -> Self {
-        let config = Arc::new(server_config(signed, clients, &[]));
+        Self::with(server_config(signed, clients, &[]))
+    }
+
+    /// Would rather speak HTTP/2, and fails at that.
+    pub(crate) fn rather_http2(signed: &Signed) -> Self {
+        Self::with(server_config(signed, None, &[b"h2", b"http/1.1"]))
+    }
+
+    fn with(config: ServerConfig) -> Self {
+        let config = Arc::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (seen, connections) = (Arc::new(Mutex::default()), Arc::new(Mutex::new(0)));
