@@ -206,7 +206,7 @@ fn the_shipped_file_says_the_defaults_that_are_in_force() {
         let upstream = &config.upstreams[0];
         let route = config.routes.last().expect("it has one");
         format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             config.listeners[0].timeouts,
             config.trusted_proxies,
             config.sessions,
@@ -216,6 +216,8 @@ fn the_shipped_file_says_the_defaults_that_are_in_force() {
             upstream.timeouts,
             upstream.host,
             upstream.identity,
+            (upstream.balance, upstream.slow_start, upstream.retries, upstream.max_requests),
+            (&upstream.health, &upstream.tls),
             (route.forward_authorization, route.session, &route.changes, &route.redirect),
         )
     };

@@ -55,6 +55,11 @@ const UNMAINTAINED: &[(&str, &str, &str)] = &[
         "archived by its author",
         "ours and pingora's; strict about duplicate keys, behind a check of the shape",
     ),
+    (
+        "rustls-pemfile",
+        "RUSTSEC-2025-0134",
+        "pingora reads the system's authorities with it; what the file names is read by rustls-pki-types",
+    ),
 ];
 
 /// Of these the program shall hold one version: two would mean two implementations of the same promise.

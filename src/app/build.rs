@@ -19,7 +19,7 @@ use crate::domain::token::KeyRing;
 use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
 use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
-use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::{Upstream, names, trust};
 use crate::telemetry::Metrics;
 use http::HeaderName;
 use std::collections::BTreeSet;
@@ -108,11 +108,14 @@ pub(super) struct Builder {
     desk: Arc<PasswordDesk>,
     caches: Arc<BearerCaches>,
     metrics: Arc<Metrics>,
+    /// The connectors know whom the system trusts.
+    trusts_system: bool,
 }
 
 impl Builder {
-    pub(super) fn start(metrics: Arc<Metrics>) -> io::Result<Self> {
-        Ok(Self { desk: Arc::new(PasswordDesk::open()?), caches: Arc::new(BearerCaches::new()), metrics })
+    pub(super) fn start(metrics: Arc<Metrics>, trusts_system: bool) -> io::Result<Self> {
+        let desk = Arc::new(PasswordDesk::open()?);
+        Ok(Self { desk, caches: Arc::new(BearerCaches::new()), metrics, trusts_system })
     }
 
     /// Passwords that wait to be hashed.
@@ -143,13 +146,7 @@ impl Builder {
                 LoadedWay::Upstream(asked) => Way::Upstream(Arc::new(upstream_way(settings, asked, config))),
             })
             .collect();
-        let upstreams: Vec<Upstream> =
-            config.upstreams.iter().map(|settings| Upstream::new(settings.clone())).collect();
-        if let Some(before) = before {
-            for upstream in &upstreams {
-                upstream.inherit(&before.upstreams);
-            }
-        }
+        let upstreams = self.upstreams(config, before);
         let bound = fronts::placed(config, before);
         let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
         let certificates = tls.flat_map(|tls| &tls.certificates);
@@ -182,6 +179,29 @@ impl Builder {
             listener_names: bound.into_iter().map(|listener| listener.name).collect(),
             decisions: self.metrics.routes(config.routes.iter().map(|route| route.name.as_str())),
         }
+    }
+}
+
+impl Builder {
+    /// The upstreams with what was known of their servers; names that are new are looked up before anybody can ask for them.
+    fn upstreams(&self, config: &Config, before: Option<&Snapshot>) -> Vec<Upstream> {
+        let names = config.upstreams.iter().map(|upstream| {
+            let servers = upstream.servers.iter().map(|server| server.place.to_string());
+            (upstream.name.clone(), servers.collect())
+        });
+        let metrics = self.metrics.upstreams(&names.collect::<Vec<_>>());
+        let before = before.map_or(&[][..], |before| &before.upstreams);
+        let made = config.upstreams.iter().zip(metrics);
+        let made = made.map(|(settings, metrics)| {
+            let mut settings = settings.clone();
+            if settings.trusts_system() && !self.trusts_system {
+                settings.tls.authorities = Some(trust::system_authorities());
+            }
+            Upstream::new(settings, metrics, before)
+        });
+        let upstreams: Vec<Upstream> = made.collect();
+        names::look_up_first(&upstreams);
+        upstreams
     }
 }
 

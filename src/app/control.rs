@@ -94,6 +94,9 @@ impl Control for OperatorControl {
         metrics.sessions_capacity.set(gauge(self.parts.sessions.limits().capacity));
         metrics.store_backlog.set(gauge(self.reloader.store_backlog()));
         metrics.password_queue.set(gauge(self.reloader.password_queue()));
+        for upstream in &self.parts.snapshot.load().upstreams {
+            upstream.measure();
+        }
         metrics.render()
     }
 
@@ -238,7 +241,7 @@ routes:
             self.write("users.yaml", users);
             self.write("vestibule.yaml", file);
             let loaded = build::load(&self.0.join("vestibule.yaml")).expect("a good file");
-            Builder::start(Arc::new(Metrics::new())).expect("a thread starts").build(loaded, None, 1)
+            Builder::start(Arc::new(Metrics::new()), false).expect("a thread starts").build(loaded, None, 1)
         }
     }
 
@@ -295,7 +298,7 @@ routes:
     #[test]
     fn a_renamed_cookie_leaves_its_names_behind_and_not_endlessly() {
         let folder = Folder::new();
-        let builder = Builder::start(Arc::new(Metrics::new())).expect("a thread starts");
+        let builder = Builder::start(Arc::new(Metrics::new()), false).expect("a thread starts");
         let mut before: Option<Snapshot> = None;
         for (name, former) in [
             ("a", &[][..]),

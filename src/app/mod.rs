@@ -4,6 +4,7 @@
 //! same way through [`reload::Reloader`] and swaps the result in one step.
 
 pub(crate) mod build;
+mod care;
 mod clock;
 mod control;
 mod durable;
@@ -24,6 +25,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::net::listener::Bound;
 use crate::net::{Address, ConnectionLimits, Timeouts, tls};
 use crate::proxy::parts::{Paces, Parts};
+use crate::proxy::settings::UpstreamSettings;
 use crate::store::journal::Journal;
 use crate::store::sqlite::{OpenError, SqliteFile, SqliteStore};
 use crate::store::table::Table;
@@ -127,7 +129,8 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
         })
         .collect::<Result<Vec<_>, StartError>>()?;
     sockets.warn_of_unused();
-    let builder = build::Builder::start(metrics.clone())?;
+    let trusts_system = config.upstreams.iter().any(UpstreamSettings::trusts_system);
+    let builder = build::Builder::start(metrics.clone(), trusts_system)?;
     let now = clock.now();
     let snapshot = builder.build(loaded, None, 1);
     let store = kept.map(|kept| durable::start(kept, &clock, &metrics, &logs)).transpose()?;
@@ -168,6 +171,7 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
         drain: config.drain,
         drain_delay: config.drain_delay,
         workers,
+        trusts_system,
     };
     Ok(Ready { server, parts, store })
 }

@@ -4,6 +4,7 @@
 //! while it is served. One more thread carries the operator's door, the signals and everything that happens now and
 //! then. Stopping is ours, not pingora's: it ends as soon as nothing runs any more.
 
+use crate::app::care;
 use crate::app::clock::SystemClock;
 use crate::app::reload::Reloader;
 use crate::app::supervisor;
@@ -18,6 +19,7 @@ use crate::net::{ConnectionLimits, Timeouts};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::parts::Parts;
 use crate::proxy::snapshot::Snapshot;
+use crate::proxy::upstream::trust;
 use pingora::apps::HttpServerApp;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
@@ -38,8 +40,6 @@ const TRIES_MAX: usize = 8;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often a worker looks for streams whose session has ended; they have to be cut within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often names of upstream servers are looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// Connections that an inner door takes at once.
 const INNER_MAX: usize = 64;
 /// Descriptors that are not connections: files, sockets, runtimes.
@@ -113,6 +113,8 @@ pub(crate) struct Server<A> {
     pub(crate) drain: Duration,
     pub(crate) drain_delay: Duration,
     pub(crate) workers: usize,
+    /// Some upstream is proved by what the system trusts.
+    pub(crate) trusts_system: bool,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
@@ -127,7 +129,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
             .enumerate()
             .map(|(number, door)| door.entrance(number, &slots, slots_max))
             .collect();
-        let proxy = Arc::new(proxy(&self.parts, self.workers));
+        let proxy = Arc::new(proxy(&self.parts, self.workers, self.trusts_system));
         for number in 0..self.workers {
             let doors: io::Result<Vec<(Bound, Arc<Entrance>)>> = self
                 .public
@@ -147,7 +149,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                 .spawn(move || worker.run(&runtime))?;
         }
         drop(self.public);
-        let Self { parts, clock, inner, reloader, drain, drain_delay, signals, .. } = self;
+        let Self { parts, clock, inner, reloader, drain, drain_delay, signals, trusts_system, .. } = self;
         let Signals { runtime, mut terminate, mut interrupt, mut hangup, mut rotated } = signals;
         runtime.block_on(async move {
             // The operator's door stays open to the end: readyz tells that the rest drains.
@@ -168,6 +170,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                 }));
             }
             tokio::spawn(housekeeping(parts.clone(), clock));
+            tokio::spawn(care::care(parts.clone(), trusts_system));
             tokio::spawn(reloader.clone().watch());
             supervisor::ready();
             loop {
@@ -332,11 +335,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
     }
 }
 
-fn proxy(parts: &Arc<Parts>, workers: usize) -> HttpProxy<Gateway> {
+fn proxy(parts: &Arc<Parts>, workers: usize, trusts_system: bool) -> HttpProxy<Gateway> {
     let settings = ServerConf {
         threads: workers,
         upstream_keepalive_pool_size: UPSTREAM_POOL,
         max_retries: TRIES_MAX,
+        ca_file: trust::authorities_file(trusts_system),
         ..ServerConf::default()
     };
     tls::install();
@@ -382,21 +386,11 @@ async fn watch(streams: Arc<Streams>, parts: Arc<Parts>) {
 /// What happens now and then.
 async fn housekeeping(parts: Arc<Parts>, clock: Arc<SystemClock>) {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    let mut resolve = tokio::time::interval(RESOLVE_EVERY);
     loop {
-        tokio::select! {
-            _ = sweep.tick() => {
-                parts.sweep(parts.clock.now());
-                if let Some(step) = clock.step() {
-                    parts.note_clock_step(step);
-                }
-            }
-            _ = resolve.tick() => {
-                let snapshot = parts.snapshot.load_full();
-                for upstream in &snapshot.upstreams {
-                    upstream.resolve().await;
-                }
-            }
+        sweep.tick().await;
+        parts.sweep(parts.clock.now());
+        if let Some(step) = clock.step() {
+            parts.note_clock_step(step);
         }
     }
 }

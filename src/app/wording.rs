@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::domain::access::{Access, EntryId, Protected};
-use crate::proxy::settings::{RouteSettings, Server};
+use crate::proxy::settings::RouteSettings;
 
 /// The upstream of a route with its servers, or where it leads instead.
 pub(crate) fn upstream(config: &Config, route: &RouteSettings) -> String {
@@ -11,14 +11,11 @@ pub(crate) fn upstream(config: &Config, route: &RouteSettings) -> String {
         return format!("{} to {}{}{kept}", redirect.status.as_u16(), redirect.origin, redirect.path);
     }
     let Some(upstream) = config.upstreams.get(route.upstream) else { return String::new() };
-    let servers: Vec<String> = upstream
-        .servers
-        .iter()
-        .map(|server| match server {
-            Server::Http { host, port } => format!("http://{host}:{port}"),
-            Server::Unix(path) => format!("unix:{}", path.display()),
-        })
-        .collect();
+    let weights = upstream.servers.iter().any(|server| server.weight != 1);
+    let servers = upstream.servers.iter().map(|server| {
+        if weights { format!("{} ×{}", server.place, server.weight) } else { server.place.to_string() }
+    });
+    let servers: Vec<String> = servers.collect();
     format!("{} ({})", upstream.name, servers.join(", "))
 }
 

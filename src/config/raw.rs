@@ -7,6 +7,13 @@
 
 use super::frequency::Frequency;
 use super::raw_routes::{PathPrefix, Redirect, RouteHeaders};
+mod upstreams;
+
+pub(super) use upstreams::{
+    Balance, BalanceWord, ClientCertificate, HashBy, Health, OneServer, Paths, Upstream, UpstreamTimeouts,
+    UpstreamTls,
+};
+
 use super::scalar::{Entries, Plain, Size, Span, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -585,65 +592,6 @@ pub(super) struct HeaderWritten {
 pub(super) enum Encoding {
     Percent,
     Utf8,
-}
-
-/// An application.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["servers"]))]
-pub(super) struct Upstream {
-    /// `http://host:port` or `unix:/path`; used in turn.
-    #[schemars(example = ["http://127.0.0.1:3000"])]
-    pub(super) servers: Option<OneOrMany<String>>,
-    /// Clocks of its connections.
-    #[schemars(extend("default" = {}))]
-    pub(super) timeouts: Option<UpstreamTimeouts>,
-    /// `keep` sends the Host that the request came with; else the name to send.
-    #[schemars(extend("default" = "keep"))]
-    pub(super) host: Option<String>,
-    /// Whether routes to it match paths with regard to case; `case_insensitive` for servers like IIS.
-    #[schemars(extend("default" = "case_sensitive"))]
-    pub(super) paths: Option<Paths>,
-    /// Identity headers of its own, instead of those of `identity`.
-    pub(super) identity: Option<UpstreamIdentity>,
-}
-
-/// Clocks of the connections to an upstream.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UpstreamTimeouts {
-    /// To open a connection.
-    #[schemars(extend("default" = "2s"))]
-    pub(super) connect: Option<Span>,
-    /// The longest pause while reading.
-    #[schemars(extend("default" = "60s"))]
-    pub(super) read: Option<Span>,
-    /// The longest pause while writing.
-    #[schemars(extend("default" = "60s"))]
-    pub(super) write: Option<Span>,
-    /// How long an unused connection is kept.
-    #[schemars(extend("default" = "90s"))]
-    pub(super) idle: Option<Span>,
-    /// How long neither side of a `WebSocket` may send anything, pings included.
-    #[schemars(extend("default" = "1h"))]
-    pub(super) websocket: Option<Span>,
-}
-
-/// Whether case counts in paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Paths {
-    CaseSensitive,
-    CaseInsensitive,
-}
-
-/// Identity headers of one upstream.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["headers"]))]
-pub(super) struct UpstreamIdentity {
-    /// `Header: claim`, or `Header: { claim: NAME, encoding: utf8 }`.
-    pub(super) headers: Option<Entries<HeaderSource>>,
 }
 
 /// Who may pass, written out.

@@ -151,9 +151,10 @@ pub enum Rejection {
     /// The store cannot write what this answer would promise.
     #[error("this cannot be kept at the moment")]
     StoreUnavailable,
-    /// No address is known of any server of the upstream. Likely cause: a name in `servers` that nobody knows.
-    #[error("the application cannot be found at the moment")]
-    NoServer,
+    /// No server of the upstream can have the request: no address is known, all are down, or all have as much to do as they
+    /// may; which, is a word for the log.
+    #[error("the application is not available at the moment")]
+    NoServer(&'static str),
     /// The upstream could not be reached, or its answer could not be used; which is a word for the log.
     #[error("the application does not answer")]
     Upstream(&'static str),
@@ -173,6 +174,7 @@ impl Rejection {
             Self::BadRequest(reason)
             | Self::BadBearer(reason)
             | Self::BadForm(reason)
+            | Self::NoServer(reason)
             | Self::Upstream(reason)
             | Self::UpstreamLate(reason)
             | Self::Internal(reason) => reason,
@@ -190,7 +192,6 @@ impl Rejection {
             Self::SessionsFull => "sessions_full",
             Self::SubjectFull => "subject_full",
             Self::StoreUnavailable => "store_unavailable",
-            Self::NoServer => "name_unknown",
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::domain::time::Timestamp;
 use crate::net::connection::Link;
 use crate::proxy::limits::Quota;
 use crate::proxy::observe::Record;
+use crate::proxy::reach::Reach;
 use crate::proxy::respond;
 use crate::proxy::snapshot::{Front, Snapshot};
 use crate::proxy::visit::Patches;
@@ -37,10 +38,8 @@ pub struct Context {
     pub(crate) route: Option<usize>,
     /// What the visitor is told if the proxying fails for a reason that a filter knows better.
     pub(crate) fault: Option<Rejection>,
-    /// The upstream's turn that fell on this exchange.
-    pub(crate) turn: usize,
-    /// How many servers were tried.
-    pub(crate) tries: usize,
+    /// The servers that were tried, and the place at the one that has the request.
+    pub(crate) reach: Reach,
     /// What is left of the route's rate, once it was asked.
     pub(crate) quota: Option<Quota>,
     /// How many more bytes the body may have, where the route says.

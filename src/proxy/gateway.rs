@@ -21,6 +21,7 @@ use crate::proxy::http2;
 use crate::proxy::limits;
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
+use crate::proxy::reach::{self, Reach};
 use crate::proxy::read;
 use crate::proxy::redirect;
 use crate::proxy::remember;
@@ -252,8 +253,7 @@ impl ProxyHttp for Gateway {
             patches: Patches::Unread,
             route: None,
             fault: None,
-            turn: 0,
-            tries: 0,
+            reach: Reach::default(),
             quota: None,
             body_left: None,
             interims: 0,
@@ -304,25 +304,23 @@ impl ProxyHttp for Gateway {
         let (Some(route), Some(_)) = (ctx.route, &ctx.admission) else {
             return Err(fault(ctx, Rejection::Internal("no_admission")));
         };
-        let upstream = &ctx.snapshot.upstreams[ctx.snapshot.route[route].upstream];
-        if ctx.tries == 0 {
-            ctx.turn = upstream.turn();
-        }
-        match upstream.pick(ctx.turn.wrapping_add(ctx.tries)) {
-            Some(mut peer) => {
-                ctx.tries += 1;
-                if asks_for_websocket(exchange.req_header()) {
-                    tunnel::prepare(exchange, &mut peer, upstream.websocket_pause(), &ctx.request_id);
+        let upstream = ctx.snapshot.route[route].upstream;
+        let is_tunnel = asks_for_websocket(exchange.req_header());
+        match reach::choose(&self.parts, ctx, upstream, is_tunnel) {
+            Ok(mut peer) => {
+                if is_tunnel {
+                    let pause = ctx.snapshot.upstreams[upstream].websocket_pause();
+                    tunnel::prepare(exchange, &mut peer, pause, &ctx.request_id);
                 }
                 Ok(Box::new(peer))
             }
-            None => Err(fault(ctx, Rejection::NoServer)),
+            Err(rejection) => Err(fault(ctx, rejection)),
         }
     }
 
     async fn upstream_request_filter(
         &self,
-        _exchange: &mut Exchange,
+        exchange: &mut Exchange,
         head: &mut RequestHeader,
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
@@ -342,7 +340,8 @@ impl ProxyHttp for Gateway {
             data: remember::data(ctx),
             sessions: &self.parts.sessions,
         };
-        forward::prepare(head, &forwarding).map_err(|rejection| fault(ctx, rejection))
+        forward::prepare(head, &forwarding).map_err(|rejection| fault(ctx, rejection))?;
+        reach::let_go_on(exchange, head).await
     }
 
     /// Counts a body that a route bounds; what is beyond never reaches the upstream, which sees the request break off.
@@ -393,10 +392,27 @@ impl ProxyHttp for Gateway {
         ctx: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        // Nothing was sent yet: another server may have the request, whatever its method.
-        let servers =
-            ctx.route.map_or(1, |route| ctx.snapshot.upstreams[ctx.snapshot.route[route].upstream].servers());
-        error.set_retry(ctx.tries < servers);
+        let upstream = ctx.route.map(|route| ctx.snapshot.route[route].upstream);
+        error.set_retry(
+            upstream.is_some_and(|upstream| reach::not_connected(&self.parts, ctx, upstream, &error)),
+        );
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+        ctx: &mut Self::CTX,
+        is_reused: bool,
+    ) -> Box<Error> {
+        let upstream = ctx.route.map(|route| ctx.snapshot.route[route].upstream);
+        error.set_retry(
+            upstream.is_some_and(|upstream| {
+                reach::broken(&self.parts, exchange, ctx, upstream, &error, is_reused)
+            }),
+        );
         error
     }
 
@@ -410,6 +426,7 @@ impl ProxyHttp for Gateway {
         if let Err(rejection) = readable(head, ctx) {
             return Err(fault(ctx, rejection));
         }
+        ctx.reach.answered(&self.parts);
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if switches && !asks_for_websocket(exchange.req_header()) {
             return Err(fault(ctx, Rejection::Upstream("unasked_101")));
@@ -457,6 +474,22 @@ impl ProxyHttp for Gateway {
         }
     }
 
+    /// Counts for the exchanges that never get to `logging`, because they are cut.
+    fn response_body_filter(
+        &self,
+        _exchange: &mut Exchange,
+        body: &mut Option<Bytes>,
+        is_end: bool,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<Option<Duration>> {
+        ctx.record.passed(body.as_ref().map_or(0, Bytes::len));
+        if is_end {
+            ctx.reach.release();
+        }
+        Ok(None)
+    }
+
+    /// Only answers of HTTP/2 servers have trailers here.
     async fn response_trailer_filter(
         &self,
         _exchange: &mut Exchange,
@@ -464,18 +497,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Self::CTX,
     ) -> pingora::Result<Option<Bytes>> {
         respond::clean_trailers(trailers, &ctx.snapshot, ctx.outside());
-        Ok(None)
-    }
-
-    /// Counts for the exchanges that never get to `logging`, because they are cut.
-    fn response_body_filter(
-        &self,
-        _exchange: &mut Exchange,
-        body: &mut Option<Bytes>,
-        _is_end: bool,
-        ctx: &mut Self::CTX,
-    ) -> pingora::Result<Option<Duration>> {
-        ctx.record.passed(body.as_ref().map_or(0, Bytes::len));
+        ctx.reach.release();
         Ok(None)
     }
 
@@ -498,7 +520,7 @@ impl ProxyHttp for Gateway {
         let rejection = match (ctx.fault.take(), refused_body) {
             (Some(rejection), _) => Some(rejection),
             (None, Some(refused)) => Some(Rejection::BadRequest(refused.reason())),
-            (None, None) => explain(error),
+            (None, None) => reach::explain(error),
         };
         let mut error_code = 0;
         match rejection {
@@ -573,31 +595,6 @@ fn asks_for_websocket(head: &RequestHeader) -> bool {
 fn fault(ctx: &mut Context, rejection: Rejection) -> Box<Error> {
     ctx.fault = Some(rejection);
     Error::explain(ErrorType::InternalError, "see the access log")
-}
-
-/// What a failure of the proxying means to the visitor; nothing if the visitor is gone.
-fn explain(error: &Error) -> Option<Rejection> {
-    use ErrorType as E;
-    match (error.esource(), error.etype()) {
-        (ErrorSource::Upstream, E::ConnectTimedout | E::TLSHandshakeTimedout) => {
-            Some(Rejection::UpstreamLate("connect_timeout"))
-        }
-        (ErrorSource::Upstream, E::ReadTimedout) => Some(Rejection::UpstreamLate("read_timeout")),
-        (ErrorSource::Upstream, E::WriteTimedout) => Some(Rejection::UpstreamLate("write_timeout")),
-        (ErrorSource::Upstream, E::ConnectRefused) => Some(Rejection::Upstream("connect_refused")),
-        (ErrorSource::Upstream, E::ConnectNoRoute | E::ConnectError | E::SocketError | E::BindError) => {
-            Some(Rejection::Upstream("connect"))
-        }
-        (ErrorSource::Upstream, E::InvalidHTTPHeader) => Some(Rejection::Upstream("bad_answer")),
-        (ErrorSource::Upstream, E::ConnectionClosed | E::ReadError | E::WriteError) => {
-            Some(Rejection::Upstream("reset"))
-        }
-        (ErrorSource::Upstream, _) => Some(Rejection::Upstream("upstream")),
-        (ErrorSource::Downstream, E::ReadTimedout) => Some(Rejection::TooSlow),
-        (ErrorSource::Downstream, E::InvalidHTTPHeader) => Some(Rejection::BadRequest("header")),
-        (ErrorSource::Downstream, _) => None,
-        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Rejection::Internal("proxy")),
-    }
 }
 
 impl Context {

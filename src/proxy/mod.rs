@@ -19,6 +19,7 @@ mod forward;
 mod front;
 mod http2;
 mod observe;
+mod reach;
 mod read;
 mod redirect;
 mod remember;

@@ -137,7 +137,7 @@ impl Record {
             Rejection::TooMany(_) => Outcome::TooMany,
             Rejection::SessionsFull | Rejection::StoreUnavailable => Outcome::Unavailable,
             // The decision was to pass; that the upstream failed stands in the reason and the status.
-            Rejection::NoServer
+            Rejection::NoServer(_)
             | Rejection::Upstream(_)
             | Rejection::UpstreamLate(_)
             | Rejection::Internal(_) => self.outcome.unwrap_or(Outcome::Refused),

@@ -127,7 +127,7 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         Rejection::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::LengthRequired => StatusCode::LENGTH_REQUIRED,
         Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
-        Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer => {
+        Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Rejection::Upstream(_) => StatusCode::BAD_GATEWAY,
@@ -170,7 +170,7 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
                 answer = answer.with(name, value);
             }
         }
-        Rejection::SessionsFull | Rejection::NoServer => {
+        Rejection::SessionsFull | Rejection::NoServer(_) => {
             answer = answer.with("Retry-After", HeaderValue::from_static("10"));
         }
         _ => {}
@@ -206,7 +206,9 @@ fn page_for<'a>(
             | Rejection::TooSlow,
             _,
         ) => Page::BadRequest,
-        (Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer, _) => Page::Unavailable,
+        (Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer(_), _) => {
+            Page::Unavailable
+        }
         (Rejection::Upstream(_), _) => Page::BadGateway,
         (Rejection::UpstreamLate(_), _) => Page::GatewayTimeout,
         (Rejection::Internal(_), _) => Page::Internal,

@@ -9,6 +9,9 @@ use crate::domain::route::HostPattern;
 use crate::domain::session::SpaceId;
 use crate::net::tls::TlsSettings;
 use crate::proxy::changes::Changes;
+pub use crate::proxy::upstream::settings::{
+    Balance, HashBy, HealthSettings, Place, Protocol, Server, UpstreamSettings, UpstreamTimeouts, UpstreamTls,
+};
 use http::{HeaderName, HeaderValue, Method};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -84,20 +87,6 @@ pub struct IdentityHeader {
     pub encoding: Encoding,
 }
 
-/// One application server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Server {
-    /// `http://host:port`, the host an IP literal or a name that is looked up in the background.
-    Http {
-        /// IP literal or name.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
-    /// `unix:/path`.
-    Unix(std::path::PathBuf),
-}
-
 /// What Host an upstream gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamHost {
@@ -105,38 +94,6 @@ pub enum UpstreamHost {
     Keep,
     /// This one.
     Send(http::HeaderValue),
-}
-
-/// The clocks of an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UpstreamTimeouts {
-    /// To open a connection.
-    pub connect: Duration,
-    /// Longest pause while reading from it.
-    pub read: Duration,
-    /// Longest pause while writing to it.
-    pub write: Duration,
-    /// How long an unused connection is kept.
-    pub idle: Duration,
-    /// How long neither side of a `WebSocket` may send anything. The other clocks do not fit: many only listen.
-    pub websocket: Duration,
-}
-
-/// One entry of `upstreams`.
-#[derive(Clone, Debug)]
-pub struct UpstreamSettings {
-    /// Its name in the file.
-    pub name: String,
-    /// Used in turn.
-    pub servers: Vec<Server>,
-    /// Its clocks.
-    pub timeouts: UpstreamTimeouts,
-    /// The Host it gets.
-    pub host: UpstreamHost,
-    /// Paths are matched without regard to case.
-    pub case_insensitive: bool,
-    /// The identity headers it gets.
-    pub identity: Vec<IdentityHeader>,
 }
 
 /// One entry of `routes`, in file order.

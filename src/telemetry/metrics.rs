@@ -6,6 +6,7 @@
 
 use crate::domain::session::End;
 use crate::domain::time::Timestamp;
+use crate::telemetry::upstreams::{UpstreamMetrics, Upstreams};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
@@ -100,6 +101,7 @@ pub struct Metrics {
     pub look_up_seconds: Histogram,
     /// From choosing a server to the end of its answer's head, in seconds.
     pub upstream_seconds: Histogram,
+    upstreams: Upstreams,
     exchanges: [IntCounter; STATUS_CLASSES.len()],
     refused_heads: IntCounterVec,
     failed_handshakes: IntCounterVec,
@@ -178,6 +180,7 @@ impl Metrics {
                 "From choosing a server to the end of its answer's head",
                 &UPSTREAM_BUCKETS,
             ),
+            upstreams: Upstreams::new(&r),
             exchanges: STATUS_CLASSES.map(|class| exchanges.with_label_values(&[class])),
             refused_heads: counters(
                 &r,
@@ -311,6 +314,12 @@ impl Metrics {
         RouteMetrics { rows }
     }
 
+    /// Resolves the series of a configuration's upstreams, each with its servers, in file order, and forgets those of servers
+    /// that are gone.
+    pub fn upstreams(&self, names: &[(String, Vec<String>)]) -> Vec<UpstreamMetrics> {
+        self.upstreams.resolve(names)
+    }
+
     /// A configuration came into force.
     pub fn config_loaded(&self, generation: u64, at: Timestamp) {
         self.config_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
@@ -357,7 +366,7 @@ fn counters(registry: &Registry, short: &str, help: &str, label: &str) -> IntCou
     several(registry, short, help, &[label])
 }
 
-fn several(registry: &Registry, short: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(super) fn several(registry: &Registry, short: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     register(registry, IntCounterVec::new(Opts::new(name(short), help), labels))
 }
 
@@ -366,7 +375,11 @@ fn gauge(registry: &Registry, short: &str, help: &str) -> IntGauge {
 }
 
 fn gauges(registry: &Registry, short: &str, help: &str, label: &str) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(Opts::new(name(short), help), &[label]))
+    labelled_gauges(registry, short, help, &[label])
+}
+
+pub(super) fn labelled_gauges(registry: &Registry, short: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(name(short), help), labels))
 }
 
 fn float(registry: &Registry, short: &str, help: &str) -> Gauge {

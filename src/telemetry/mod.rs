@@ -8,6 +8,7 @@ pub mod audit;
 pub mod events;
 mod line;
 pub mod metrics;
+pub mod upstreams;
 mod writer;
 
 pub use access::AccessLine;

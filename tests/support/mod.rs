@@ -4,6 +4,8 @@
 //! ports of its own; a [`Browser`] keeps its cookies. Nothing here sleeps for a fixed time: whatever is awaited has a condition
 //! and a deadline. When a gateway is dropped, everything that it logged is searched for every secret that the test used.
 
+pub(crate) mod async_upstream;
+pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod gateway;

@@ -145,7 +145,15 @@ impl Upstream {
 
     /// Answers as `usual` says.
     pub(crate) fn answering(usual: impl Fn(&Message) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Self::answering_at(SocketAddr::from(([127, 0, 0, 1], 0)), usual)
+    }
+
+    /// The same at an address where nobody listened before.
+    pub(crate) fn answering_at(
+        address: SocketAddr,
+        usual: impl Fn(&Message) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("the address is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         let state = Arc::new(State {
             requests: Mutex::default(),

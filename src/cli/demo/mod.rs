@@ -9,7 +9,7 @@ pub(crate) mod files;
 use super::{DemoArgs, Failure, print};
 use crate::app as server;
 use crate::auth::password;
-use crate::proxy::settings::Server;
+use crate::proxy::settings::Place as ServerPlace;
 use files::{Addresses, FilesError};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -77,9 +77,9 @@ fn serve_application(listener: TcpListener, stopped: watch::Receiver<bool>) -> s
 /// Where the application listens according to a folder that was written before.
 fn upstream_of(config: &Path) -> Option<SocketAddr> {
     let (config, _) = crate::config::load(config, &|name| std::env::var(name).ok()).ok()?;
-    match config.upstreams.first()?.servers.first()? {
-        Server::Http { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port)),
-        Server::Unix(_) => None,
+    match &config.upstreams.first()?.servers.first()?.place {
+        ServerPlace::Net { host, port, .. } => Some(SocketAddr::new(host.parse().ok()?, *port)),
+        ServerPlace::Unix(_) => None,
     }
 }
 

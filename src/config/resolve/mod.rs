@@ -14,6 +14,7 @@ mod routes;
 mod secrets;
 mod sessions;
 mod tls;
+mod upstream_care;
 mod upstream_ways;
 mod upstreams;
 mod ways;

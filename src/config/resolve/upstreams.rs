@@ -1,11 +1,14 @@
 //! `upstreams`: the applications and how to reach them.
 
 use super::super::problem::At;
-use super::super::raw::{OneOrMany, Paths, UpstreamTimeouts as RawTimeouts};
+use super::super::raw::{self, BalanceWord, OneOrMany, OneServer, Paths, UpstreamTimeouts as RawTimeouts};
 use super::Resolver;
 use super::edges::Placed;
 use crate::domain::target::Host;
-use crate::proxy::settings::{IdentityHeader, Server, UpstreamHost, UpstreamSettings, UpstreamTimeouts};
+use crate::proxy::settings::{
+    Balance, HashBy, IdentityHeader, Place, Protocol, Server, UpstreamHost, UpstreamSettings,
+    UpstreamTimeouts,
+};
 use http::HeaderValue;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,6 +20,11 @@ const TIMEOUTS: UpstreamTimeouts = UpstreamTimeouts {
     idle: Duration::from_secs(90),
     websocket: Duration::from_hours(1),
 };
+
+/// Further servers for a request that one did not answer.
+const RETRIES: u8 = 1;
+/// Servers of one upstream.
+const SERVERS_MAX: usize = 64;
 
 impl Resolver<'_> {
     pub(super) fn upstreams(
@@ -31,20 +39,9 @@ impl Resolver<'_> {
             let at = root.key(name);
             self.check_name(name, &at);
             let Some(entry) = entry else { continue };
-            let mut servers: Vec<Server> = Vec::new();
-            let servers_at = at.key("servers");
-            for (index, text) in entry.servers.iter().flat_map(OneOrMany::iter) {
-                let at = index.map_or(servers_at.clone(), |index| servers_at.item(index));
-                let Some(server) = self.server(text, &at, listeners) else { continue };
-                if servers.contains(&server) {
-                    self.notes.problem(&at, text, "stands twice", "keep one of them");
-                }
-                servers.push(server);
-            }
-            if entry.servers.as_ref().is_some_and(OneOrMany::is_empty) {
-                let remedy = "write at least one: `[http://127.0.0.1:3000]`";
-                self.notes.problem(&servers_at, "servers", "is empty", remedy);
-            }
+            let servers = self.servers(entry, &at.key("servers"), listeners);
+            let tls = self.upstream_tls(entry.tls.as_ref(), &servers, &at.key("tls"));
+            let health = self.health(entry.health.as_ref(), &at.key("health"));
             let timeouts = self.upstream_timeouts(entry.timeouts.as_ref(), &at.key("timeouts"));
             let host = self.upstream_host(entry.host.as_deref(), &at.key("host"));
             let own = entry.identity.as_ref().and_then(|identity| identity.headers.as_ref());
@@ -53,10 +50,50 @@ impl Resolver<'_> {
                 None => headers.to_vec(),
             };
             let case_insensitive = entry.paths == Some(Paths::CaseInsensitive);
-            let name = name.clone();
-            upstreams.push(UpstreamSettings { name, servers, timeouts, host, case_insensitive, identity });
+            upstreams.push(UpstreamSettings {
+                name: name.clone(),
+                servers: servers.into_iter().map(|(_, server)| server).collect(),
+                balance: balance(entry.balance.as_ref()),
+                health,
+                slow_start: entry.slow_start.as_ref().map_or(Duration::ZERO, |span| span.length),
+                retries: entry.retries.unwrap_or(RETRIES),
+                max_requests: entry.max_requests,
+                tls,
+                timeouts,
+                host,
+                case_insensitive,
+                identity,
+            });
         }
         upstreams
+    }
+
+    fn servers(&mut self, entry: &raw::Upstream, at: &At, listeners: &[Placed]) -> Vec<(At, Server)> {
+        let mut servers: Vec<(At, Server)> = Vec::new();
+        for (index, server) in entry.servers.iter().flat_map(OneOrMany::iter) {
+            let at = index.map_or(at.clone(), |index| at.item(index));
+            let (text, at, weight) = match server {
+                OneServer::Url(text) => (text, at, 1),
+                OneServer::Written(written) => match &written.url {
+                    Some(text) => (text, at.key("url"), written.weight.unwrap_or(1)),
+                    None => continue,
+                },
+            };
+            let Some(place) = self.place_of_server(text, &at, listeners) else { continue };
+            if servers.iter().any(|(_, server)| server.place == place) {
+                self.notes.problem(&at, text, "stands twice", "keep one of them");
+            }
+            servers.push((at, Server { place, weight }));
+        }
+        if entry.servers.as_ref().is_some_and(OneOrMany::is_empty) {
+            let remedy = "write at least one: `[http://127.0.0.1:3000]`";
+            self.notes.problem(at, "servers", "is empty", remedy);
+        }
+        if servers.len() > SERVERS_MAX {
+            let remedy = "write at most 64, or put a balancer of its own before them";
+            self.notes.problem(at, "servers", "has too many", remedy);
+        }
+        servers
     }
 
     fn upstream_timeouts(&mut self, raw: Option<&RawTimeouts>, at: &At) -> UpstreamTimeouts {
@@ -89,48 +126,44 @@ impl Resolver<'_> {
         }
     }
 
-    fn server(&mut self, text: &str, at: &At, listeners: &[Placed]) -> Option<Server> {
+    fn place_of_server(&mut self, text: &str, at: &At, listeners: &[Placed]) -> Option<Place> {
         if let Some(path) = text.strip_prefix("unix:") {
             let place = self.place(path);
             if path.is_empty() || path.starts_with("//") || place.as_os_str().len() > 107 {
                 self.notes.problem(at, text, "is not a socket's path", "write it like `unix:/run/wiki.sock`");
             }
-            return Some(Server::Unix(place));
+            return Some(Place::Unix(place));
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             let remedy = format!("write `http://{text}`");
             self.notes.problem(at, text, "has no scheme", remedy);
             return None;
         };
-        if scheme != "http" {
-            let (wrong, remedy) = match scheme {
-                "https" => (
-                    "asks for TLS, which upstreams do not speak in this version",
-                    "write `http://`; keep the way there private",
-                ),
-                "h2c" | "h2" | "grpc" => {
-                    ("asks for HTTP/2, which upstreams do not speak in this version", "write `http://`")
-                }
-                _ => ("has a scheme that is not known", "write `http://HOST:PORT` or `unix:/PATH`"),
+        let known = Protocol::ALL.into_iter().find(|(_, known, _)| *known == scheme);
+        let Some((protocol, _, usual_port)) = known else {
+            let remedy = match scheme {
+                "h2" | "grpc" | "http2" => "write `h2c://`, or `https://` with `tls: { http2: true }`",
+                "grpcs" => "write `https://` with `tls: { http2: true }`",
+                _ => "write `http://HOST:PORT`, `https://HOST:PORT`, `h2c://HOST:PORT` or `unix:/PATH`",
             };
-            self.notes.problem(at, text, wrong, remedy);
+            self.notes.problem(at, text, "has a scheme that is not known", remedy);
             return None;
-        }
+        };
         let bare = rest.strip_suffix('/').unwrap_or(rest);
         let Ok(host) = Host::parse(bare.as_bytes()) else {
             let (wrong, remedy) = if bare.contains('@') {
                 ("has a user name", "write host and port alone".to_owned())
             } else if let Some((host, _)) = bare.split_once(['/', '?', '#']) {
-                ("has a path", format!("write `http://{host}`: the path of the request is sent as it is"))
+                ("has a path", format!("write `{scheme}://{host}`: the path of the request is sent as it is"))
             } else {
-                ("is not a host with a port", "write it like `http://10.0.0.5:3000`".to_owned())
+                ("is not a host with a port", format!("write it like `{scheme}://10.0.0.5:3000`"))
             };
             self.notes.problem(at, text, wrong, remedy);
             return None;
         };
-        let (name, port) = (host.name().to_owned(), host.port().unwrap_or(80));
+        let (name, port) = (host.name().to_owned(), host.port().unwrap_or(usual_port));
         self.no_loop(&name, port, text, at, listeners);
-        Some(Server::Http { host: name, port })
+        Some(Place::Net { protocol, host: name, port })
     }
 
     /// A gateway that forwards to itself does so until its sockets are gone.
@@ -149,5 +182,16 @@ impl Resolver<'_> {
             let wrong = format!("is this gateway itself ({listener})");
             self.notes.problem(at, text, wrong, "write the application's address");
         }
+    }
+}
+
+fn balance(raw: Option<&raw::Balance>) -> Balance {
+    match raw {
+        None | Some(raw::Balance::Word(BalanceWord::RoundRobin)) => Balance::RoundRobin,
+        Some(raw::Balance::Word(BalanceWord::LeastRequests)) => Balance::LeastRequests,
+        Some(raw::Balance::Hash(by)) => match by.hash {
+            None | Some(raw::HashBy::Session) => Balance::Hash(HashBy::Session),
+            Some(raw::HashBy::ClientIp) => Balance::Hash(HashBy::ClientIp),
+        },
     }
 }
