@@ -328,6 +328,7 @@ impl Resolver<'_> {
         table: &RouteTable,
         upstreams: &[UpstreamSettings],
     ) {
+        let sent: Vec<String> = routes.iter().map(|(_, route)| PathAt::of(route).sent()).collect();
         for (index, (at, lax)) in routes.iter().enumerate() {
             let Some(upstream) = upstreams.get(lax.upstream) else { continue };
             let is_pair = |strict: &RouteSettings| {
@@ -335,9 +336,9 @@ impl Resolver<'_> {
                     && (prefix_of(strict).is_some() || prefix_of(lax).is_some())
                     && strictness(&strict.access) > strictness(&lax.access)
             };
-            for (_, strict) in routes.iter().filter(|(_, strict)| is_pair(strict)) {
-                let guarded = PathAt::of(strict).sent();
-                let Some(asked) = PathAt::of(lax).asked(&guarded) else { continue };
+            for ((_, strict), guarded) in routes.iter().zip(&sent).filter(|((_, strict), _)| is_pair(strict))
+            {
+                let Some(asked) = PathAt::of(lax).asked(guarded) else { continue };
                 let Ok(target) = Target::parse(asked.as_bytes()) else { continue };
                 let open = hosts_of(lax).into_iter().any(|host| {
                     let is_shared =
