@@ -59,6 +59,13 @@ impl Prefix {
         Ok(sent)
     }
 
+    /// The path that visitors would ask for to have `sent`, a path in normal form, sent; nothing where none leads there.
+    pub fn asked(&self, sent: &str) -> Option<String> {
+        let rest = sent.strip_prefix(&self.add).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+        let asked = format!("{}{rest}", self.strip);
+        Some(if asked.is_empty() { "/".to_owned() } else { asked })
+    }
+
     /// A URI reference in an answer, as visitors have to be told it; nothing where it stays as it is.
     ///
     /// `visitor` is the host that the visitor asked for, `sent` the one that the application was told. An absolute reference to
@@ -303,6 +310,9 @@ mod tests {
             let target = Target::parse(asked.as_bytes()).expect("a path in normal form");
             let sent = prefix.forward(&target).expect("it is short");
             let (visitor, other) = (host("a.example"), host("b.example"));
+            let again = prefix.asked(&sent).expect("something was asked for it");
+            let again = Target::parse(again.as_bytes()).expect("a path in normal form");
+            prop_assert_eq!(prefix.forward(&again), Ok(sent.clone()));
             // Without a path of its own an application in the visitors' space is taken for one that knows it.
             let knows = prefix.add.is_empty() && Prefix::new("/", &strip).visible(&sent).is_some();
             if !knows {

@@ -6,14 +6,18 @@ use crate::support::{Gateway, HOST, Setup, Upstream};
 
 /// A configuration with something of everything that a route may do.
 fn setup(upstream: &Upstream) -> Setup {
-    Setup::before(upstream).routes(&[
+    let server = upstream.address();
+    let upstreams = format!(
+        "{{ app: {{ servers: [\"http://{server}\"] }}, shop: {{ servers: [\"http://{server}\"] }} }}"
+    );
+    Setup::before(upstream).set("upstreams", &upstreams).routes(&[
         &format!(
             "{{ name: moved, host: {HOST}, path: /old, access: {{ sign_in: [local] }},
                 redirect: {{ to: \"https://new.example.com/\", keep_path: true }} }}"
         ),
         &format!(
             "{{ name: shop, host: {HOST}, path: /shop, access: public, prefix: {{ strip: /shop }},
-                headers: {{ response: {{ set: {{ X-Stage: test }} }} }}, upstream: app }}"
+                headers: {{ response: {{ set: {{ X-Stage: test }} }} }}, upstream: shop }}"
         ),
         &format!("{{ name: wiki, host: {HOST}, path: /, access: {{ sign_in: [local] }}, upstream: app }}"),
     ])

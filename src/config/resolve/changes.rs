@@ -5,13 +5,14 @@ use super::super::raw;
 use super::super::raw_routes::{PathPrefix, Redirect as RawRedirect, RequestHeaders, ResponseHeaders};
 use super::super::scalar::{Entries, Plain};
 use super::Resolver;
+use super::routes::strictness;
 use crate::domain::fold::{Guard, fold};
 use crate::domain::prefix::Prefix;
 use crate::domain::redirect::Redirect;
 use crate::domain::route::{HostPattern, PathPattern, RouteTable};
 use crate::domain::target::{Host, Target};
 use crate::proxy::changes::{Changes, HeaderChanges};
-use crate::proxy::settings::RouteSettings;
+use crate::proxy::settings::{RouteSettings, UpstreamHost, UpstreamSettings};
 use crate::proxy::snapshot::GUARDED;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
@@ -304,16 +305,7 @@ impl Resolver<'_> {
             let Some(redirect) = &route.redirect else { continue };
             let named =
                 redirect.origin.split_once("://").and_then(|(_, host)| Host::parse(host.as_bytes()).ok());
-            // Of several hosts that a pattern stands for, one that no other route names.
-            let of_pattern = |pattern: &HostPattern| match pattern {
-                HostPattern::Exact(name) => name.clone(),
-                HostPattern::Suffix(name) => format!("any.{name}"),
-            };
-            let hosts: Vec<String> = match named {
-                Some(host) => vec![host.name().to_owned()],
-                None if route.hosts.is_empty() => vec!["any.invalid".to_owned()],
-                None => route.hosts.iter().map(of_pattern).collect(),
-            };
+            let hosts = named.map_or_else(|| hosts_of(route), |host| vec![host.name().to_owned()]);
             let Ok(target) = Target::parse(redirect.path.as_bytes()) else { continue };
             if hosts.iter().any(|host| table.find(host, &target, &Method::GET) == Ok(index)) {
                 let to = format!("{}{}", redirect.origin, redirect.path);
@@ -324,6 +316,45 @@ impl Resolver<'_> {
                     wrong,
                     "write a page of another route",
                 );
+            }
+        }
+    }
+
+    /// Where a prefix is taken off or put before, one page of an application may have two addresses: the one that is asked less
+    /// of must not be the way round the other.
+    pub(super) fn prefixes_open_no_side_door(
+        &mut self,
+        routes: &[(At, RouteSettings)],
+        table: &RouteTable,
+        upstreams: &[UpstreamSettings],
+    ) {
+        let sent: Vec<String> = routes.iter().map(|(_, route)| PathAt::of(route).sent()).collect();
+        for (index, (at, lax)) in routes.iter().enumerate() {
+            let Some(upstream) = upstreams.get(lax.upstream) else { continue };
+            let is_pair = |strict: &RouteSettings| {
+                strict.upstream == lax.upstream
+                    && (prefix_of(strict).is_some() || prefix_of(lax).is_some())
+                    && strictness(&strict.access) > strictness(&lax.access)
+            };
+            for ((_, strict), guarded) in routes.iter().zip(&sent).filter(|((_, strict), _)| is_pair(strict))
+            {
+                let Some(asked) = PathAt::of(lax).asked(guarded) else { continue };
+                let Ok(target) = Target::parse(asked.as_bytes()) else { continue };
+                let open = hosts_of(lax).into_iter().any(|host| {
+                    let is_shared =
+                        strict.hosts.is_empty() || strict.hosts.iter().any(|ours| ours.matches(&host));
+                    (is_shared || upstream.host != UpstreamHost::Keep)
+                        && table.find(&host, &target, &Method::GET) == Ok(index)
+                });
+                if open {
+                    let wrong = format!(
+                        "gets to `{guarded}` of the application by `{asked}`, which `{}` ({}) guards more strictly",
+                        strict.name, strict.path
+                    );
+                    let remedy =
+                        format!("write a route for `{asked}` with the same access, or other prefixes");
+                    self.notes.warn(&at.key("path"), &lax.path.to_string(), wrong, remedy);
+                }
             }
         }
     }
@@ -398,6 +429,52 @@ impl Resolver<'_> {
         }
         let port = host.port().map(|port| format!(":{port}")).unwrap_or_default();
         Some((format!("{scheme}{}{port}", host.name()), rest))
+    }
+}
+
+/// The front of a route's paths, on both sides of its prefix.
+struct PathAt<'a> {
+    path: &'a str,
+    is_exact: bool,
+    prefix: Option<&'a Prefix>,
+}
+
+impl<'a> PathAt<'a> {
+    fn of(route: &'a RouteSettings) -> Self {
+        let is_exact = matches!(route.path, PathPattern::Exact(_));
+        Self { path: route.path.path(), is_exact, prefix: prefix_of(route) }
+    }
+
+    /// As the application has it.
+    fn sent(&self) -> String {
+        let target = Target::parse(self.path.as_bytes()).ok();
+        let sent = self.prefix.zip(target).and_then(|(prefix, target)| prefix.forward(&target).ok());
+        sent.unwrap_or_else(|| self.path.to_owned())
+    }
+
+    /// By which of the route's paths the application would be asked for `sent`.
+    fn asked(&self, sent: &str) -> Option<String> {
+        let asked = self.prefix.map_or_else(|| Some(sent.to_owned()), |prefix| prefix.asked(sent))?;
+        let bare = self.path.strip_suffix('/').unwrap_or(self.path);
+        let is_below = asked.strip_prefix(bare).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        (if self.is_exact { asked == self.path } else { is_below }).then_some(asked)
+    }
+}
+
+fn prefix_of(route: &RouteSettings) -> Option<&Prefix> {
+    route.changes.as_ref()?.prefix.as_ref()
+}
+
+/// A host for each pattern of a route: of several that one stands for, one that no other route names.
+fn hosts_of(route: &RouteSettings) -> Vec<String> {
+    let of_pattern = |pattern: &HostPattern| match pattern {
+        HostPattern::Exact(name) => name.clone(),
+        HostPattern::Suffix(name) => format!("any.{name}"),
+    };
+    if route.hosts.is_empty() {
+        vec!["any.invalid".to_owned()]
+    } else {
+        route.hosts.iter().map(of_pattern).collect()
     }
 }
 

@@ -328,6 +328,7 @@ impl Resolver<'_> {
                 .collect(),
         );
         self.redirects_lead_away(routes, &table);
+        self.prefixes_open_no_side_door(routes, &table, upstreams);
         for (hidden, by) in table.unreachable() {
             let (at, route) = &routes[hidden];
             let (_, by) = &routes[by];
@@ -372,7 +373,7 @@ impl Resolver<'_> {
 }
 
 /// How much a route asks of a visitor; rules of equal rank cannot be compared.
-fn strictness(access: &Access) -> u8 {
+pub(super) fn strictness(access: &Access) -> u8 {
     match access {
         Access::Public => 0,
         Access::Protected(protected) if protected.optional => 1,
