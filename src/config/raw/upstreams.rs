@@ -34,6 +34,7 @@ pub(in crate::config) struct Upstream {
     /// How https servers are spoken to.
     pub(in crate::config) tls: Option<UpstreamTls>,
     /// Clocks of its connections.
+    #[schemars(extend("default" = {}))]
     pub(in crate::config) timeouts: Option<UpstreamTimeouts>,
     /// `keep` sends the Host that the request came with; else the name to send.
     #[schemars(extend("default" = "keep"))]
