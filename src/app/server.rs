@@ -60,6 +60,13 @@ impl Door {
     fn entrance(&self, number: usize, all: &Arc<Semaphore>, all_max: usize) -> Arc<Entrance> {
         let ConnectionLimits { max, max_per_client } = self.connections;
         let own_max = max.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
+        if let Some(asked) = own_max.filter(|asked| *asked > all_max) {
+            tracing::warn!(
+                asked,
+                room = all_max,
+                "listeners[{number}].connections.max ({asked}) is more than there is room for ({all_max}); raise the hard limit of open files"
+            );
+        }
         let half = own_max.unwrap_or(all_max).min(all_max).div_ceil(2);
         let half = u32::try_from(half).unwrap_or(u32::MAX);
         let places = Places::new(all.clone(), own_max, Some(max_per_client.unwrap_or(half)));

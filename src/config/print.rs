@@ -201,7 +201,7 @@ mod tests {
         ("server_name", "the host of the URL"),
         ("sign_in", "none"),
         ("source", "a rule of one key"),
-        ("status", "any of 200 to 299"),
+        ("status", "200 to 399"),
         ("subject", "a rule of one key"),
         ("tls", "plain http"),
         ("to", "each log has its own"),

@@ -122,3 +122,12 @@ fn the_limit_of_open_files_is_said_at_the_start() {
     let (descriptors, connections) = (number("descriptors"), number("connections"));
     assert!(connections >= 16 && connections * 2 <= descriptors.max(32), "{line}");
 }
+
+#[test]
+fn more_connections_than_there_is_room_for_are_warned_of() {
+    let upstream = Upstream::recording();
+    let gateway = limited(&upstream, "connections: { max: 1000000 }").start();
+    until("the log says it", || {
+        gateway.everything().into_iter().find(|line| line.contains("listeners[0].connections.max (1000000)"))
+    });
+}
