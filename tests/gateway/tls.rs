@@ -5,6 +5,7 @@ use crate::support::gateway::tls_listener;
 use crate::support::tls::{Authority, Client, Pair, connect};
 use crate::support::wait::{now, until};
 use crate::support::{Gateway, HOST, SESSION, Setup, Upstream, Wire, command};
+use rustix::process::Signal;
 use rustls::HandshakeKind;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -216,6 +217,21 @@ fn a_handshake_has_a_deadline_of_its_own() {
     until("it is told", || (told() > 0).then_some(()));
     assert_eq!(told(), 1, "a line for the first, none for the second");
     assert_eq!(gateway.get("/public").send().status(), 200);
+}
+
+#[test]
+fn a_connection_that_has_asked_nothing_keeps_no_stop_waiting() {
+    let upstream = Upstream::recording();
+    let mut gateway = Setup::before(&upstream).with_tls(&Authority::new("ours")).start();
+    let silent = connect(gateway.address());
+    let mut settled = gateway.connect();
+    assert_eq!(page(&gateway, &mut settled), 200);
+    gateway.signal(Signal::TERM);
+    let ended = gateway.wait_for_end(Duration::from_secs(6));
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    let (rest, end) = settled.until_closed();
+    assert!(rest.is_empty() && end.is_ok(), "a goodbye: {end:?}");
+    drop(silent);
 }
 
 #[test]

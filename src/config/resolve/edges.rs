@@ -69,6 +69,9 @@ impl Resolver<'_> {
                 Some(_) => external.or(Some(External { https: true, port: address.port() })),
                 None => external.or(external_url.map(|(_, external)| *external)),
             };
+            if let (Some(_), None, Some((_, outside))) = (&listener.tls, &listener.external, external_url) {
+                self.port_is_as_seen(address.port(), *outside, &at.key("address"));
+            }
             let is_https = external.is_some_and(|external| external.https);
             let hsts = listener.hsts.as_ref();
             let hsts = hsts.and_then(|hsts| self.hsts(hsts, is_https || redirect.is_some(), &at.key("hsts")));

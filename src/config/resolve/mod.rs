@@ -74,6 +74,7 @@ impl<'a> Resolver<'a> {
         let reserved = Reserved::new(&guarded_headers);
         let routes = self.routes(&policies, &sign_in, &tokens, &upstreams, external_url.as_ref(), &reserved);
         self.upstream_ways_lead_somewhere(&sign_in, &routes, &upstreams);
+        self.hosts_have_certificates(&listeners, &routes);
         let sessions = self.sessions(&listeners, &sign_in, &routes);
         let with_sessions = routes.iter().any(|route| self.takes_sessions(route));
         let keys = self.keys(match sessions.store {

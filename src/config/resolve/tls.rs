@@ -2,11 +2,14 @@
 
 use super::super::problem::At;
 use super::super::raw::{self, ClientCertificateMode};
+use super::edges::is_loopback_name;
 use super::{Resolver, reason};
+use crate::domain::route::HostPattern;
 use crate::domain::time::Timestamp;
 use crate::net::tls::{CertificateError, Clients, ServerCertificate, TlsSettings};
-use crate::proxy::settings::{External, ListenerSettings, RedirectSettings};
+use crate::proxy::settings::{External, ListenerSettings, RedirectSettings, RouteSettings};
 use http::HeaderValue;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -125,6 +128,49 @@ impl Resolver<'_> {
                 let remedy = "name a file with the certificates of those who issue the clients'";
                 self.notes.problem(&ca_at, path, error.to_string(), remedy);
                 None
+            }
+        }
+    }
+
+    /// Browsers see a listener with TLS on its own port; `external_url` may say that they come by another one.
+    pub(super) fn port_is_as_seen(&mut self, port: u16, outside: External, at: &At) {
+        if outside.https && outside.port != port {
+            let wrong = format!("is another port than that of `external_url`, {}", outside.port);
+            let remedy = format!(
+                "where browsers come by that one write `external: {{ scheme: https, port: {} }}`",
+                outside.port
+            );
+            self.notes.warn(at, &port.to_string(), wrong, remedy);
+        }
+    }
+
+    /// Hosts of routes that browsers find no certificate for, where TLS is ours.
+    pub(super) fn hosts_have_certificates(
+        &mut self,
+        listeners: &[(At, ListenerSettings)],
+        routes: &[RouteSettings],
+    ) {
+        let serving = listeners.iter().filter(|(_, listener)| listener.redirect.is_none());
+        let (secure, others): (Vec<_>, Vec<_>) = serving.partition(|(_, listener)| listener.tls.is_some());
+        let Some((at, _)) = secure.first() else { return };
+        if others.iter().any(|(_, listener)| listener.external.is_some_and(|external| external.https)) {
+            return;
+        }
+        let settings = secure.iter().filter_map(|(_, listener)| listener.tls.as_ref());
+        let certificates: Vec<_> = settings.flat_map(|tls| &tls.certificates).collect();
+        let hosts: BTreeSet<&str> = routes
+            .iter()
+            .flat_map(|route| &route.hosts)
+            .filter_map(|host| match host {
+                HostPattern::Exact(name) => Some(name.as_str()),
+                HostPattern::Suffix(_) => None,
+            })
+            .collect();
+        for host in hosts {
+            if !is_loopback_name(host) && !certificates.iter().any(|certificate| certificate.is_for(host)) {
+                let wrong = "is a host of `routes` that no certificate names: browsers refuse it";
+                let remedy = "add a certificate that has it among its alternative names";
+                self.notes.warn(&at.key("tls").key("certificates"), host, wrong, remedy);
             }
         }
     }

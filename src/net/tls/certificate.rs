@@ -5,6 +5,7 @@ use crate::domain::time::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -47,6 +48,8 @@ pub struct ServerCertificate {
     pub(super) key: Arc<CertifiedKey>,
     /// DNS names that it is for, in lower case; `*.example.com` for one label more.
     pub(super) names: Vec<String>,
+    /// IP addresses that it is for, as URLs write them.
+    addresses: Vec<String>,
     not_before: Timestamp,
     not_after: Timestamp,
 }
@@ -75,7 +78,14 @@ impl ServerCertificate {
         Ok(Self {
             file: file.to_owned(),
             key: Arc::new(certified),
-            names: dns_names(&read),
+            names: alternative_names(&read, |name| match name {
+                GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+                _ => None,
+            }),
+            addresses: alternative_names(&read, |name| match name {
+                GeneralName::IPAddress(bytes) => address(bytes),
+                _ => None,
+            }),
             not_before: instant(validity.not_before),
             not_after: instant(validity.not_after),
         })
@@ -89,6 +99,14 @@ impl ServerCertificate {
     /// The last instant at which it counts.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
+    }
+
+    /// Whether a browser that asks for this host, an address or a name in lower case, would take it.
+    pub fn is_for(&self, host: &str) -> bool {
+        let whole = self.names.iter().chain(&self.addresses).any(|name| name == host);
+        // A wildcard stands for exactly one label (RFC 9525 §6.3).
+        let below = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        whole || below.is_some_and(|pattern| self.names.contains(&pattern))
     }
 
     /// The file of the chain, as the configuration names it.
@@ -108,15 +126,74 @@ pub(super) fn read_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Cer
 }
 
 /// The alternative names alone count (RFC 9525 §2); a common name is what somebody is called.
-fn dns_names(read: &X509Certificate<'_>) -> Vec<String> {
+fn alternative_names(
+    read: &X509Certificate<'_>,
+    wanted: impl Fn(&GeneralName<'_>) -> Option<String>,
+) -> Vec<String> {
     let Ok(Some(names)) = read.subject_alternative_name() else { return Vec::new() };
-    let dns = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+    names.value.general_names.iter().filter_map(wanted).collect()
+}
+
+/// An address as URLs write it: IPv6 in brackets.
+fn address(bytes: &[u8]) -> Option<String> {
+    match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {
+        (Ok(v4), _) => Some(Ipv4Addr::from(v4).to_string()),
+        (_, Ok(v6)) => Some(format!("[{}]", Ipv6Addr::from(v6))),
         _ => None,
-    });
-    dns.collect()
+    }
 }
 
 fn instant(time: ASN1Time) -> Timestamp {
     Timestamp::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair};
+
+    #[test]
+    fn a_certificate_is_for_the_names_and_addresses_in_it() {
+        let key = KeyPair::generate().expect("a key can be made");
+        let names = ["Wiki.example.com", "*.example.org", "192.0.2.1", "2001:db8::1"].map(str::to_owned);
+        let made = CertificateParams::new(names).expect("plain names").self_signed(&key);
+        let chain = made.expect("a certificate can be made").pem();
+        let one = ServerCertificate::new("a.crt", chain.as_bytes(), key.serialize_pem().as_bytes(), None)
+            .expect("it is sound");
+        for (host, expected) in [
+            ("wiki.example.com", true),
+            ("a.example.org", true),
+            ("example.org", false),
+            ("a.b.example.org", false),
+            ("192.0.2.1", true),
+            ("[2001:db8::1]", true),
+            ("192.0.2.2", false),
+            ("example.com", false),
+        ] {
+            assert_eq!(one.is_for(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_that_of_the_certificate_or_none_at_all() {
+        let [key, other] = [(); 2].map(|()| KeyPair::generate().expect("a key can be made"));
+        let made =
+            CertificateParams::new(["a.example.com".to_owned()]).expect("a plain name").self_signed(&key);
+        let chain = made.expect("a certificate can be made").pem();
+        let (own, other) = (key.serialize_pem(), other.serialize_pem());
+        let both = format!("{own}{chain}");
+        for (certificate, key, expected) in [
+            (chain.as_str(), own.as_str(), None),
+            (&both, &both, None),
+            (&chain, &other, Some(CertificateError::OtherKey)),
+            (&chain, &chain, Some(CertificateError::NoKey)),
+            (&own, &own, Some(CertificateError::NoCertificate)),
+            (&chain[..100], &own, Some(CertificateError::NoCertificate)),
+            (&chain.repeat(17), &own, Some(CertificateError::TooLong)),
+            ("", "", Some(CertificateError::NoCertificate)),
+        ] {
+            let read = ServerCertificate::new("a.crt", certificate.as_bytes(), key.as_bytes(), None);
+            assert_eq!(read.err(), expected, "{certificate} {key}");
+        }
+    }
 }

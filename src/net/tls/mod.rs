@@ -135,3 +135,85 @@ pub struct Secured {
     /// [`TlsTerms::clients`] of the terms that it was settled under.
     pub clients: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::connection::Link;
+    use crate::net::streams::Streams;
+    use crate::net::transport::Transport;
+    use crate::net::wire::Wire;
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, StreamOwned};
+    use std::io::Read;
+    use std::pin::{Pin, pin};
+    use std::sync::mpsc::channel;
+    use std::task::Poll;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWrite};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// What a server and its clients speak TLS with.
+    fn terms() -> (TlsTerms, Arc<ClientConfig>) {
+        let key = KeyPair::generate().expect("a key can be made");
+        let params = CertificateParams::new(["localhost".to_owned()]).expect("a plain name");
+        let made = params.self_signed(&key).expect("a certificate can be made");
+        let own =
+            ServerCertificate::new("a.crt", made.pem().as_bytes(), key.serialize_pem().as_bytes(), None)
+                .expect("it is sound");
+        let mut roots = RootCertStore::empty();
+        roots.add(made.der().clone()).expect("it is one");
+        let client = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("the library has suites")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (TlsSettings { certificates: vec![own], clients: None }.terms(None), Arc::new(client))
+    }
+
+    /// An exchange that waits for more of an answer only reads: what TLS holds back has to leave all the same.
+    #[test]
+    fn what_the_socket_did_not_take_leaves_while_the_exchange_waits() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let (terms, client) = terms();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("it is bound");
+            let (read_now, told) = channel::<usize>();
+            let visitor = std::thread::spawn(move || {
+                let socket = std::net::TcpStream::connect(address).expect("somebody listens");
+                socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+                let name = ServerName::try_from("localhost").expect("a name");
+                let session = ClientConnection::new(client, name).expect("a sound configuration");
+                let mut stream = StreamOwned::new(session, socket);
+                while stream.conn.is_handshaking() {
+                    stream.conn.complete_io(&mut stream.sock).expect("TLS is settled");
+                }
+                let expected = told.recv().expect("the test goes on");
+                stream.read_exact(&mut vec![0; expected])
+            });
+            let (socket, _) = listener.accept().await.expect("the visitor comes");
+            let link = Arc::new(Link::new(0, None, Arc::new(Streams::default())));
+            let mut wire = Wire::new(Transport::Tcp(socket), link).expect("a socket");
+            wire.secure(&terms, PATIENCE, pin!(std::future::pending())).await.expect("TLS is settled");
+
+            // Until neither the socket nor TLS takes more.
+            let piece = vec![b'x'; 16 * 1024];
+            let mut written = 0;
+            std::future::poll_fn(|cx| {
+                while let Poll::Ready(passed) = Pin::new(&mut wire).poll_write(cx, &piece) {
+                    written += passed.expect("the visitor is there");
+                }
+                Poll::Ready(())
+            })
+            .await;
+            read_now.send(written).expect("the visitor waits");
+            let read = tokio::time::timeout(PATIENCE, wire.read(&mut [0; 1])).await;
+            let seen = visitor.join().expect("the visitor does not panic");
+            assert!(seen.is_ok(), "of {written} bytes the last ones did not come: {seen:?}");
+            assert!(matches!(read, Ok(Ok(0))), "{read:?}");
+        });
+    }
+}
