@@ -374,12 +374,13 @@ impl ProxyHttp for Gateway {
     async fn connected_to_upstream(
         &self,
         _exchange: &mut Exchange,
-        _reused: bool,
+        is_reused: bool,
         peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         _digest: Option<&Digest>,
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
+        ctx.reach.connected(&self.parts, is_reused);
         ctx.record.upstream = Some(peer.address().clone());
         ctx.record.upstream_began = Some(self.parts.clock.ticks());
         Ok(())
@@ -409,9 +410,7 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         let upstream = ctx.route.map(|route| ctx.snapshot.route[route].upstream);
         error.set_retry(
-            upstream.is_some_and(|upstream| {
-                reach::broken(&self.parts, exchange, ctx, upstream, &error, is_reused)
-            }),
+            upstream.is_some_and(|upstream| reach::broken(exchange, ctx, upstream, &error, is_reused)),
         );
         error
     }

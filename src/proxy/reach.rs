@@ -40,17 +40,11 @@ impl Reach {
         self.seat = None;
     }
 
-    /// The server did not answer; an old connection that broke says nothing of it.
-    fn failed(&mut self, parts: &Parts, error: &Error, is_reused: bool) {
-        let delivery = delivery(error.etype());
-        if let Some(seat) = &mut self.seat {
-            if is_reused && delivery == Delivery::Reset {
-                seat.broke_off(delivery);
-            } else {
-                seat.failed(delivery, parts.clock.ticks(), &error);
-            }
+    /// A connection is there; `is_reused`: it was before.
+    pub(crate) fn connected(&mut self, parts: &Parts, is_reused: bool) {
+        if let Some(seat) = self.seat.as_ref().filter(|_| !is_reused) {
+            seat.connected(|| parts.clock.ticks());
         }
-        self.failure = Some(rejection(delivery));
     }
 }
 
@@ -103,14 +97,19 @@ fn key(upstream: &Upstream, ctx: &Context) -> u64 {
 /// A connection could not be opened. Nothing was sent yet: another server may have the request, whatever its method; tells
 /// whether there is one.
 pub(crate) fn not_connected(parts: &Parts, ctx: &mut Context, upstream: usize, error: &Error) -> bool {
-    ctx.reach.failed(parts, error, false);
+    let delivery = delivery(error.etype());
+    if let Some(seat) = &mut ctx.reach.seat {
+        seat.not_connected(delivery, parts.clock.ticks(), error);
+    }
+    ctx.reach.failure = Some(rejection(delivery));
     ctx.snapshot.upstreams[upstream].has_others(ctx.reach.tried)
 }
 
 /// The exchange failed after a connection was there. Tells whether it may be sent again: if it was not answered, asking twice
 /// is the same as asking once (RFC 9110 §9.2.2), nothing of a body has gone, and the upstream's budget has room.
+///
+/// It does not count against the server: who knows a request that breaks it could take it from everybody else.
 pub(crate) fn broken(
-    parts: &Parts,
     exchange: &Exchange,
     ctx: &mut Context,
     upstream: usize,
@@ -123,7 +122,11 @@ pub(crate) fn broken(
     // pingora marks so what ended before a byte of the answer had come, or was refused without being looked at.
     let is_unanswered = matches!(error.retry, RetryType::ReusedOnly | RetryType::Decided(true))
         || (is_reused && *error.etype() == ErrorType::WriteError);
-    ctx.reach.failed(parts, error, is_reused);
+    let delivery = delivery(error.etype());
+    if let Some(seat) = &mut ctx.reach.seat {
+        seat.broke_off(delivery);
+    }
+    ctx.reach.failure = Some(rejection(delivery));
     let upstream = &ctx.snapshot.upstreams[upstream];
     let may = is_unanswered
         && exchange.response_written().is_none()

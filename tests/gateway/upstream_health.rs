@@ -162,6 +162,23 @@ fn the_only_server_is_asked_again_every_second() {
 }
 
 #[test]
+fn nobody_takes_a_server_from_others_by_requests_that_break_it() {
+    let upstream = Upstream::answering(|request| {
+        if request.target().contains("poison") { Answer::ThenClose(Vec::new()) } else { Answer::ok(&[]) }
+    });
+    let gateway = before(&upstream, &[upstream.address()], "timeouts: { read: 200ms }");
+    for _ in 0..8 {
+        assert_eq!(gateway.post("/public/poison").body("x").send().status(), 502);
+    }
+    assert_eq!(gateway.get("/public").send().status(), 200);
+    for _ in 0..4 {
+        upstream.next(Answer::talk(|talk| drop(std::io::Read::read_to_end(talk, &mut Vec::new()))));
+        assert_eq!(gateway.get("/public/slow").send().status(), 504);
+    }
+    assert_eq!(gateway.get("/public").send().status(), 200);
+}
+
+#[test]
 fn a_reload_knows_how_servers_are() {
     let ((ill, is_well), (sound, _)) = (patient(), patient());
     let addresses = [ill.address(), sound.address()];

@@ -18,7 +18,7 @@ pub(in crate::config) struct Upstream {
     /// send a visitor to the same server as long as it is up.
     #[schemars(extend("default" = "round_robin"))]
     pub(in crate::config) balance: Option<Balance>,
-    /// How its servers are asked whether they are well. Absent: only requests tell.
+    /// How its servers are asked whether they are well. Absent: only connections that do not open take one out.
     pub(in crate::config) health: Option<Health>,
     /// How long a server that comes back takes to get its full share of requests.
     #[schemars(extend("default" = "0s"))]

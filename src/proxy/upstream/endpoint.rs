@@ -121,13 +121,8 @@ impl Seat {
         self.endpoint.peer.clone()
     }
 
-    /// The head of an answer is here; later ones say nothing new. `now` is asked for only where it matters.
-    pub(crate) fn answered(&mut self, now: impl FnOnce() -> Duration) {
-        if self.is_counted {
-            return;
-        }
-        self.count(Delivery::Answered);
-        self.endpoint.shared.budget.answered();
+    /// A new connection is there: the server takes them. `now` is asked for only where it matters.
+    pub(crate) fn connected(&self, now: impl FnOnce() -> Duration) {
         if !self.endpoint.is_settled() {
             let now = now();
             let change = self.endpoint.state.health(|health| health.succeeded(now));
@@ -135,11 +130,18 @@ impl Seat {
         }
     }
 
-    /// The server did not answer; `cause` is for the log.
-    pub(crate) fn failed(&mut self, delivery: Delivery, now: Duration, cause: &dyn std::fmt::Display) {
-        if self.is_counted {
-            return;
+    /// The head of an answer is here; later ones say nothing new.
+    pub(crate) fn answered(&mut self, now: impl FnOnce() -> Duration) {
+        if !self.is_counted {
+            self.count(Delivery::Answered);
+            self.endpoint.shared.budget.answered();
+            // It may have come over an old connection.
+            self.connected(now);
         }
+    }
+
+    /// The server took no connection; `cause` is for the log.
+    pub(crate) fn not_connected(&mut self, delivery: Delivery, now: Duration, cause: &dyn std::fmt::Display) {
         self.count(delivery);
         let change = self.endpoint.state.health(|health| health.failed(now));
         if change.is_some() {
@@ -151,7 +153,7 @@ impl Seat {
         }
     }
 
-    /// The connection that broke was an old one: it says nothing of the server.
+    /// The exchange failed after that.
     pub(crate) fn broke_off(&mut self, delivery: Delivery) {
         if !self.is_counted {
             self.count(delivery);

@@ -1,8 +1,9 @@
 //! How one server is, from how its requests and its checks went: a state machine that is told the time.
 //!
-//! Two things take a server out. Checks do, where the file asks for them, until checks bring it back. And failures to carry a
-//! request do, three in a row: then it gets none for a second, then one request as a probe; each further failure
-//! doubles the pause up to half a minute. Whoever comes back gets its full share over the slow start.
+//! Two things take a server out. Checks do, where the file asks for them, until checks bring it back. And connections that
+//! cannot be opened do, three in a row: then it gets no request for a second, then one as a probe; each further
+//! failure doubles the pause up to half a minute. What goes wrong later does not count here: a visitor could cause it. Whoever
+//! comes back gets its full share over the slow start.
 //!
 //! Instants are spans since some fixed one, as [`crate::domain::time::Clock::ticks`] gives them.
 
@@ -98,7 +99,7 @@ impl Health {
         may
     }
 
-    /// A request could not be carried.
+    /// A connection could not be opened.
     pub(super) fn failed(&mut self, now: Duration) -> Option<Change> {
         self.failures = self.failures.saturating_add(1);
         self.back_at = None;
@@ -120,7 +121,7 @@ impl Health {
         None
     }
 
-    /// A request was answered.
+    /// One was opened.
     pub(super) fn succeeded(&mut self, now: Duration) -> Option<Change> {
         let was_up = self.is_up();
         self.failures = 0;
