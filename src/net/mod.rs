@@ -5,7 +5,7 @@ pub mod listener;
 mod outgoing;
 mod parting;
 pub mod streams;
-mod transport;
+pub mod transport;
 pub mod wire;
 
 use std::net::SocketAddr;

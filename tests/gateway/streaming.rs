@@ -1,6 +1,6 @@
 //! Nothing is gathered: each part goes on before the next one is there, and however long a message is, it takes no memory.
 
-use crate::support::{Answer, Gateway, HOST, Upstream, wait};
+use crate::support::{Answer, Gateway, HOST, Setup, Upstream, wait};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -208,7 +208,9 @@ fn hints_go_on_before_the_answer_is_there() {
 #[test]
 fn an_upstream_may_answer_instead_of_saying_that_it_wants_the_body() {
     let upstream = Upstream::recording();
-    let gateway = Gateway::before(&upstream);
+    let gateway = Setup::before(&upstream)
+        .listener("external: { scheme: https, port: 443 }, timeouts: { body: 1s }")
+        .start();
     for chunked in [false, true] {
         upstream.next(Answer::talk(|talk| {
             let answer =

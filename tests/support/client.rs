@@ -123,6 +123,11 @@ impl Wire {
         !matches!(read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
+    /// The same where the gateway may have closed already.
+    pub(crate) fn try_finish_writing(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
     /// Tells the gateway that nothing more comes.
     pub(crate) fn finish_writing(&self) {
         self.stream.shutdown(Shutdown::Write).expect("a side of a connection can be closed");
