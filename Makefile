@@ -43,5 +43,7 @@ soak:
 	@tests/setup.sh build
 	@echo '--- holds both cores for about forty minutes: every property test with $(CASES) cases instead of 256'
 	PROPTEST_CASES=$(CASES) cargo test --locked --lib
+	@echo '--- as many conversations against a second reader of HTTP/1, a twentieth of them through the built gateway'
+	PROPTEST_CASES=$(CASES) cargo test --locked --test gateway -- --nocapture grammar::
 	@echo '--- $(KILLS) times kill -9 under load: nothing acknowledged is lost, nothing ended comes back'
 	KILL_ROUNDS=$(KILLS) cargo test --locked --test gateway -- --nocapture whatever_was_acknowledged_survives

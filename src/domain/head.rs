@@ -344,9 +344,12 @@ fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>,
     if target.len() > TARGET_BYTES_MAX {
         return Err(HeadRejection::TargetTooLong);
     }
-    // A second space in the request line shows up here as well. A fragment is
-    // refused here because the parser behind drops it silently.
-    if !target.iter().fold(true, |fine, byte| fine & byte.is_ascii_graphic() & (*byte != b'#')) {
+    // A second space in the request line shows up here as well. Most targets have none of the bytes that need a closer look.
+    let is_plain = target.iter().fold(true, |plain, &byte| {
+        let is_special = (byte == b'"') | (byte == b'#') | (byte == b'<') | (byte == b'>') | (byte == b'`');
+        plain & byte.is_ascii_graphic() & !is_special
+    });
+    if !is_plain && !has_uri_bytes(target) {
         return Err(if target.contains(&b' ') {
             HeadRejection::RequestLine
         } else {
@@ -361,6 +364,19 @@ fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>,
         return Err(HeadRejection::TargetForm);
     }
     if authority.contains(&b'@') { Err(HeadRejection::UserInfo) } else { Ok(Some(authority)) }
+}
+
+/// Whether the parser behind takes these bytes as they are. It drops a fragment silently, and of the bytes that are in no URI
+/// (RFC 3986 §2) it takes those that browsers leave as they are: one set in a path, another in a query.
+#[cold]
+fn has_uri_bytes(target: &[u8]) -> bool {
+    let query = target.iter().position(|&byte| byte == b'?').unwrap_or(target.len());
+    target.iter().enumerate().all(|(at, byte)| match byte {
+        b'#' | b'<' | b'>' => false,
+        b'`' => at > query,
+        b'"' => at < query,
+        _ => byte.is_ascii_graphic(),
+    })
 }
 
 /// What the field lines have said so far.
@@ -471,7 +487,8 @@ impl<'a> Fields<'a> {
     fn framing(&self, line: &RequestLine<'_>) -> Result<Framing, HeadRejection> {
         match (self.host, line.authority) {
             (None, _) if !line.version_10 => return Err(HeadRejection::HostMissing),
-            (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => {
+            // Byte for byte, as the parser behind compares them.
+            (Some(host), Some(authority)) if host != authority => {
                 return Err(HeadRejection::HostDiffers);
             }
             _ => {}
@@ -577,7 +594,8 @@ mod tests {
             ("get! / HTTP/1.1", "", PLAIN),
             ("OPTIONS * HTTP/1.1", "", PLAIN),
             ("GET http://a/x HTTP/1.1", "", PLAIN),
-            ("GET HTTPS://A HTTP/1.1", "", PLAIN),
+            ("GET /\"{}|^[]?`{}|^[]\\ HTTP/1.1", "", PLAIN),
+            ("GET HTTPS://a HTTP/1.1", "", PLAIN),
             ("POST / HTTP/1.1", "content-LENGTH: \t12 \r\n", length(12)),
             ("POST / HTTP/1.1", "Content-Length: 18446744073709551615\r\n", length(u64::MAX)),
             ("POST / HTTP/1.1", "Content-Length: 0\r\n", PLAIN),
@@ -642,12 +660,17 @@ mod tests {
             ("GET /\t HTTP/1.1", R::TargetForm),
             ("GET /a#b HTTP/1.1", R::TargetForm),
             ("GET /a?b#c HTTP/1.1", R::TargetForm),
+            ("GET /a<b HTTP/1.1", R::TargetForm),
+            ("GET /a?b>c HTTP/1.1", R::TargetForm),
+            ("GET /a`b HTTP/1.1", R::TargetForm),
+            ("GET /a?\"b\" HTTP/1.1", R::TargetForm),
             ("GET /\x7f HTTP/1.1", R::ControlByte),
             ("GET /\0 HTTP/1.1", R::ControlByte),
             ("GET /\r HTTP/1.1", R::BareCarriageReturn),
             ("GET http://u@a/ HTTP/1.1", R::UserInfo),
             ("GET http://b/ HTTP/1.1", R::HostDiffers),
             ("GET http://a:80/ HTTP/1.1", R::HostDiffers),
+            ("GET http://A/ HTTP/1.1", R::HostDiffers),
         ] {
             assert_eq!(with_host(line, ""), Err(expected), "{line:?}");
         }

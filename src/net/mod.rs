@@ -10,7 +10,7 @@ pub mod places;
 mod proxy_header;
 pub mod streams;
 pub mod tls;
-mod transport;
+pub mod transport;
 pub mod wire;
 
 use std::net::SocketAddr;

@@ -182,12 +182,14 @@ impl Wire {
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
     ) -> Result<(BytesMut, Framing), HeadEnd> {
         self.seen = Instant::now();
-        let mut until = self.seen + if self.ahead.is_empty() { idle } else { head };
-        let mut scanned = 0;
+        let mut has_begun = !self.ahead.is_empty();
+        let mut until = self.seen + if has_begun { head } else { idle };
+        let (mut scanned, mut has_skipped) = (0, false);
         loop {
-            // One empty line before a request line is ignored (RFC 9112 §2.2).
-            if scanned == 0 && self.ahead.starts_with(b"\r\n") {
+            // One empty line before a request line is ignored (RFC 9112 §2.2); more would be a way to say nothing for ever.
+            if !has_skipped && self.ahead.starts_with(b"\r\n") {
                 self.ahead.advance(2);
+                has_skipped = true;
             }
             if let Some(end) = head::find_end(&self.ahead, scanned) {
                 let framing = head::check(&self.ahead[..end]).map_err(HeadEnd::Refused)?;
@@ -227,11 +229,12 @@ impl Wire {
             match (read, waiting) {
                 (0, true) => return Err(HeadEnd::Idle),
                 (0, false) => return Err(HeadEnd::Broken),
-                (_, true) => {
+                _ if !has_begun => {
+                    has_begun = true;
                     self.seen = Instant::now();
                     until = self.seen + head;
                 }
-                (_, false) => {}
+                _ => {}
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Bodies stream through in both directions, and the small print of answers holds.
 
-use crate::support::upstream::wait_for_gate;
 use crate::support::{Answer, Gateway, HOST, Upstream};
 use std::io::{Read, Write};
 use std::sync::mpsc;
@@ -45,26 +44,6 @@ fn an_upload_streams_and_is_not_gathered_first() {
     assert_eq!(&first_part.recv_timeout(Duration::from_secs(20)).expect("it streams"), b"first");
     wire.write("again");
     assert_eq!(wire.response().status(), 200);
-}
-
-#[test]
-fn an_answer_streams_and_is_not_gathered_first() {
-    let upstream = Upstream::recording();
-    let gateway = Gateway::before(&upstream);
-    let (go, gate) = mpsc::channel::<()>();
-    upstream.next(Answer::talk(move |stream| {
-        let head =
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-        stream.write_all(&[&head[..], b"6\r\ndata:1\r\n"].concat()).expect("the gateway reads");
-        wait_for_gate(&gate);
-        stream.write_all(b"6\r\ndata:2\r\n0\r\n\r\n").expect("the gateway reads");
-    }));
-    let mut wire = gateway.connect();
-    wire.write(format!("GET /public HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
-    assert_eq!(wire.head().status(), 200);
-    assert_eq!(wire.read_exactly(11), b"6\r\ndata:1\r\n");
-    go.send(()).expect("the upstream waits");
-    assert_eq!(wire.read_exactly(16), b"6\r\ndata:2\r\n0\r\n\r\n");
 }
 
 #[test]
@@ -121,25 +100,6 @@ fn a_head_has_no_body_and_the_next_answer_is_its_own() {
         assert!(head.header("content-length").is_some_and(|length| length != "0"), "{path}");
         assert_eq!(wire.response().text(), "hello from the application", "after {path}");
     }
-}
-
-#[test]
-fn early_hints_come_before_the_answer() {
-    let upstream = Upstream::recording();
-    let gateway = Gateway::before(&upstream);
-    upstream.next(Answer::Bytes(
-        b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nSet-Cookie: __Host-session=planted\r\n\r\n\
-          HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-            .to_vec(),
-    ));
-    let mut wire = gateway.connect();
-    wire.write(format!("GET /public HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
-    let mut answer = wire.response();
-    if answer.status() == 103 {
-        assert!(answer.all("set-cookie").is_empty(), "ours is not set in a 1xx either");
-        answer = wire.response();
-    }
-    assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"));
 }
 
 #[test]

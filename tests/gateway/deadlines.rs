@@ -42,6 +42,20 @@ fn a_head_has_one_deadline_as_a_whole() {
 }
 
 #[test]
+fn empty_lines_do_not_put_the_deadline_off() {
+    let upstream = Upstream::recording();
+    let gateway = setup(&upstream).start();
+    let mut wire = gateway.connect();
+    let started = now();
+    for _ in 0..40 {
+        if wire.try_write("\r\n").is_err() || wire.closes_or_answers(Duration::from_millis(100)) {
+            break;
+        }
+    }
+    assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());
+}
+
+#[test]
 fn a_connection_on_which_nothing_is_asked_is_closed() {
     let upstream = Upstream::recording();
     let gateway = setup(&upstream).start();

@@ -1,6 +1,6 @@
 //! Nothing is gathered: each part goes on before the next one is there, and however long a message is, it takes no memory.
 
-use crate::support::{Answer, Gateway, HOST, Upstream, wait};
+use crate::support::{Answer, Gateway, HOST, Setup, Upstream, wait};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -187,7 +187,7 @@ fn hints_go_on_before_the_answer_is_there() {
     let gateway = Gateway::before(&upstream);
     let (seen, go) = channel();
     upstream.next(Answer::talk(move |talk| {
-        talk.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")
+        talk.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nSet-Cookie: __Host-session=planted\r\n\r\n")
             .expect("the gateway reads");
         go.recv_timeout(wait::PATIENCE).expect("the hint goes on by itself");
         talk.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").expect("the gateway reads");
@@ -198,6 +198,7 @@ fn hints_go_on_before_the_answer_is_there() {
     wire.write(format!("GET /public HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
     let hint = wire.response();
     assert_eq!((hint.status(), hint.header("link").as_deref()), (103, Some("</a.css>; rel=preload")));
+    assert!(hint.all("set-cookie").is_empty(), "ours is not set in a 1xx either");
     seen.send(()).expect("the upstream waits");
     assert_eq!(wire.response().status(), 102);
     seen.send(()).expect("the upstream waits");
@@ -208,7 +209,9 @@ fn hints_go_on_before_the_answer_is_there() {
 #[test]
 fn an_upstream_may_answer_instead_of_saying_that_it_wants_the_body() {
     let upstream = Upstream::recording();
-    let gateway = Gateway::before(&upstream);
+    let gateway = Setup::before(&upstream)
+        .listener("external: { scheme: https, port: 443 }, timeouts: { body: 1s }")
+        .start();
     for chunked in [false, true] {
         upstream.next(Answer::talk(|talk| {
             let answer =

@@ -140,9 +140,14 @@ impl Wire {
         !matches!(read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
+    /// The same where the gateway may have closed already.
+    pub(crate) fn try_finish_writing(&mut self) -> io::Result<()> {
+        self.stream.finish_writing()
+    }
+
     /// Tells the gateway that nothing more comes.
     pub(crate) fn finish_writing(&mut self) {
-        self.stream.finish_writing();
+        self.try_finish_writing().expect("a side of a connection can be closed");
     }
 }
 

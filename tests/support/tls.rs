@@ -205,12 +205,12 @@ impl Line {
     }
 
     /// Tells the other side that nothing more comes.
-    pub(crate) fn finish_writing(&mut self) {
+    pub(crate) fn finish_writing(&mut self) -> io::Result<()> {
         if let Self::Tls(stream) = self {
             stream.conn.send_close_notify();
-            stream.flush().expect("the gateway reads");
+            stream.flush()?;
         }
-        self.socket().shutdown(Shutdown::Write).expect("a side of a connection can be closed");
+        self.socket().shutdown(Shutdown::Write)
     }
 }
 

@@ -103,6 +103,8 @@ type Behaviour = Box<dyn Fn(&Message) -> Answer + Send + Sync>;
 /// Everything that connections of the upstream share.
 pub(crate) struct State {
     requests: Mutex<Vec<Message>>,
+    /// How many were taken out; only looked at under the lock of the others.
+    taken: Mutex<usize>,
     next: Mutex<VecDeque<Answer>>,
     usual: Behaviour,
     connections: Mutex<usize>,
@@ -157,6 +159,7 @@ impl Upstream {
         let address = listener.local_addr().expect("a bound socket has an address");
         let state = Arc::new(State {
             requests: Mutex::default(),
+            taken: Mutex::default(),
             next: Mutex::default(),
             usual: Box::new(usual),
             connections: Mutex::default(),
@@ -198,6 +201,14 @@ impl Upstream {
         self.state.requests()
     }
 
+    /// Everything that has arrived since the last call.
+    pub(crate) fn take_requests(&self) -> Vec<Message> {
+        let mut requests = self.state.requests.lock().expect("no panic under the lock");
+        let taken = std::mem::take(&mut *requests);
+        *self.state.taken.lock().expect("no panic under the lock") += taken.len();
+        taken
+    }
+
     /// The last request that arrived.
     pub(crate) fn last(&self) -> Message {
         self.requests().pop().expect("a request has reached the upstream")
@@ -226,11 +237,16 @@ impl State {
     fn arrived(&self, message: &Message) -> usize {
         let mut requests = self.requests.lock().expect("no panic under the lock");
         requests.push(message.clone());
-        requests.len() - 1
+        requests.len() - 1 + *self.taken.lock().expect("no panic under the lock")
     }
 
+    /// The rest of one that has arrived; of no use if it was taken out meanwhile.
     fn complete(&self, number: usize, message: &Message) {
-        self.requests.lock().expect("no panic under the lock")[number] = message.clone();
+        let mut requests = self.requests.lock().expect("no panic under the lock");
+        let taken = *self.taken.lock().expect("no panic under the lock");
+        if let Some(request) = number.checked_sub(taken).and_then(|number| requests.get_mut(number)) {
+            request.clone_from(message);
+        }
     }
 
     fn answer(&self, message: &Message) -> Answer {

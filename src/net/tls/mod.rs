@@ -196,7 +196,7 @@ mod tests {
             });
             let (socket, _) = listener.accept().await.expect("the visitor comes");
             let link = Arc::new(Link::new(0, None, Arc::new(Streams::default())));
-            let mut wire = Wire::new(Transport::Tcp(socket), link).expect("a socket");
+            let mut wire = Wire::new(Transport::Tcp(socket), link, Duration::from_mins(1)).expect("a socket");
             wire.secure(&terms, PATIENCE, pin!(std::future::pending())).await.expect("TLS is settled");
 
             // Until neither the socket nor TLS takes more.
