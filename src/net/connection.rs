@@ -8,13 +8,14 @@ use crate::domain::chunked::ChunkRejection;
 use crate::domain::head::HeadRejection;
 use crate::domain::session::Session;
 use crate::net::Timeouts;
+use crate::net::fields::{self, Head};
 use crate::net::parting::Parting;
 use crate::net::streams::{Cut, Standing, Streams};
 use crate::net::wire::{HeadEnd, Wire};
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use pingora::apps::HttpServerApp;
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -37,6 +38,8 @@ pub struct Link {
     /// [`Link::address`] as a header value, made once for all requests of the connection.
     shown: HeaderValue,
     taken: AtomicBool,
+    /// Of the request that pingora is about to parse.
+    fields: Mutex<Option<HeaderMap>>,
     tunnel: AtomicBool,
     reader: Mutex<Option<Waker>>,
     refused_body: Mutex<Option<ChunkRejection>>,
@@ -67,6 +70,7 @@ impl Link {
             peer,
             shown: HeaderValue::from_str(&address_of(peer).to_string()).expect("an address is visible ASCII"),
             taken: AtomicBool::new(false),
+            fields: Mutex::new(None),
             tunnel: AtomicBool::new(false),
             reader: Mutex::new(None),
             refused_body: Mutex::new(None),
@@ -98,9 +102,12 @@ impl Link {
         &self.shown
     }
 
-    /// The filters have the exchange: from now on they log it.
-    pub fn take(&self) {
+    /// The filters have the exchange: from now on they log it. Its head becomes whole, for pingora has parsed but the
+    /// [`opening`](crate::net::fields).
+    pub fn take(&self, head: &mut RequestHeader) -> pingora::Result<()> {
         self.taken.store(true, Ordering::Relaxed);
+        let fields = self.fields.lock().take();
+        fields.map_or(Ok(()), |fields| fields::complete(head, fields))
     }
 
     /// From the next read on, bytes pass as they come: the response was a 101.
@@ -275,7 +282,8 @@ pub async fn serve<A: HttpServerApp + Send + Sync>(
     let mut known = None;
     loop {
         let refusal = match wire.read_head(wait, timeouts.head, stopped.as_mut()).await {
-            Ok((head, framing)) => {
+            Ok(Head { opening, fields, framing }) => {
+                *link.fields.lock() = Some(fields);
                 link.taken.store(false, Ordering::Relaxed);
                 link.heard.store(0, Ordering::Relaxed);
                 let mut exchange = ServerSession::new_http1(wire);
@@ -286,7 +294,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync>(
                     timeouts.body
                 }));
                 exchange.set_write_timeout(Some(timeouts.body));
-                exchange.set_pipelined_prefix(head);
+                exchange.set_pipelined_prefix(opening);
                 let mut exchange = app.process_new_http(exchange, stop);
                 let reusable = link.run(exchange.as_mut(), &mut known).await;
                 // A cut exchange gives the connection back as it is dropped.

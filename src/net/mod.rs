@@ -1,6 +1,7 @@
 //! Accepting connections and delimiting the messages on them.
 
 pub mod connection;
+mod fields;
 pub mod listener;
 mod outgoing;
 mod parting;

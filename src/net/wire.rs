@@ -1,7 +1,7 @@
 //! One HTTP/1 connection as pingora sees it: exactly one delimited request at a time.
 //!
-//! [`Wire`] reads a request's head itself, whole and under one deadline, has it checked by
-//! [`head::check`] as it came over the network, and only then lets pingora parse those very bytes. Of the
+//! [`Wire`] reads a request's head itself, whole and under one deadline, and has it checked and taken apart as it came over the
+//! network ([`fields`]); pingora parses what that leaves to it. Of the
 //! body it hands on what the head declared and not a byte more; a chunked one is scanned strictly on its way. What follows stays
 //! in the wire's own buffer for the next request, so pipelined requests are answered in order and no byte of one request can
 //! become part of another.
@@ -9,8 +9,9 @@
 //! After a `101` the wire becomes a tunnel ([`Link::open_tunnel`]) and passes bytes as they come.
 
 use crate::domain::chunked::ChunkScanner;
-use crate::domain::head::{self, Body, Framing, HeadRejection};
+use crate::domain::head::{self, Body, HeadRejection};
 use crate::net::connection::Link;
+use crate::net::fields::{self, Head};
 use crate::net::outgoing::Outgoing;
 use crate::net::parting::Parting;
 use crate::net::transport::Transport;
@@ -112,12 +113,12 @@ impl Wire {
     ///
     /// `idle` bounds the wait for its first byte, `head` the time from there to its last; `stop` ends only
     /// the wait for a first byte. Bytes that came along with the request before count as the first.
-    pub async fn read_head(
+    pub(crate) async fn read_head(
         &mut self,
         idle: Duration,
         head: Duration,
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
-    ) -> Result<(BytesMut, Framing), HeadEnd> {
+    ) -> Result<Head, HeadEnd> {
         let mut until = Instant::now() + if self.ahead.is_empty() { idle } else { head };
         let mut scanned = 0;
         loop {
@@ -126,19 +127,19 @@ impl Wire {
                 self.ahead.advance(2);
             }
             if let Some(end) = head::find_end(&self.ahead, scanned) {
-                let framing = head::check(&self.ahead[..end]).map_err(HeadEnd::Refused)?;
                 let bytes = if end == self.ahead.len() {
                     std::mem::take(&mut self.ahead)
                 } else {
                     self.ahead.split_to(end)
                 };
-                self.phase = match framing.body {
+                let head = fields::read(&bytes.freeze()).map_err(HeadEnd::Refused)?;
+                self.phase = match head.framing.body {
                     Body::None | Body::Length(0) => Phase::Done,
                     Body::Length(length) => Phase::Length(length),
                     Body::Chunked => Phase::Chunked(ChunkScanner::default()),
                 };
                 self.outgoing = Outgoing::default();
-                return Ok((bytes, framing));
+                return Ok(head);
             }
             if self.ahead.len() >= head::HEAD_BYTES_MAX {
                 return Err(HeadEnd::Refused(HeadRejection::HeadTooLong));

@@ -59,7 +59,6 @@ impl Gateway {
     async fn walk(&self, exchange: &mut Exchange, ctx: &mut Context) -> Result<Option<Answer>, Rejection> {
         let snapshot = ctx.snapshot.clone();
         read::canonicalise(exchange.req_header_mut())?;
-        read::forget_case(exchange.req_header_mut());
         ctx.record.canonical = true;
         let head = exchange.req_header();
         ctx.head_only = head.method == Method::HEAD;
@@ -237,12 +236,12 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
-        if let Some(link) = Link::of(exchange.digest()) {
-            link.take();
+        if let Some(link) = Link::of(exchange.digest()).cloned() {
+            link.take(exchange.req_header_mut())?;
             ctx.client =
                 read::client_address(link.address(), exchange.req_header(), &ctx.snapshot.trusted_proxies);
-            ctx.record.begin(link, ctx.client);
-            ctx.link = Some(link.clone());
+            ctx.record.begin(&link, ctx.client);
+            ctx.link = Some(link);
         }
         if self.parts.is_draining() {
             exchange.set_keepalive(None);

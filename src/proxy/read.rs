@@ -6,7 +6,6 @@
 use crate::domain::decision::Rejection;
 use crate::domain::target::{Host, Target};
 use http::header::HOST;
-use http::request::Parts;
 use http::{HeaderValue, Method};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
@@ -39,13 +38,6 @@ pub(crate) fn canonicalise(head: &mut RequestHeader) -> Result<(), Rejection> {
         head.insert_header(HOST, value).map_err(|_| Rejection::BadRequest("host"))?;
     }
     Ok(())
-}
-
-/// Forgets how the client spelt the names of its fields, which means nothing (RFC 9110 §5.1) and would be kept, cloned and
-/// looked up beside the fields from here on: the upstream gets the usual spelling of known names, lower case otherwise.
-pub(crate) fn forget_case(head: &mut RequestHeader) {
-    let parts = Parts::from(take(head));
-    *head = RequestHeader::from(parts);
 }
 
 /// Takes a head out of its place; what is left there is empty.

@@ -290,7 +290,7 @@ pub(crate) enum Audience {
 
 /// Takes out of an upstream's answer what is not for visitors, and keeps it out of shared caches where it depends on who asks.
 ///
-/// The spelling of names is forgotten here as in requests ([`crate::proxy::read::forget_case`]); a phrase of the upstream's own
+/// The spelling of names is forgotten here as in requests; a phrase of the upstream's own
 /// behind the status stays.
 pub(crate) fn clean(
     head: &mut ResponseHeader,
