@@ -7,7 +7,11 @@
 
 use crate::domain::head::{self, Body, Framing, HeadRejection};
 use bytes::{Bytes, BytesMut};
-use http::header::HOST;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH,
+    CONTENT_TYPE, COOKIE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, ORIGIN, PRAGMA, REFERER,
+    UPGRADE_INSECURE_REQUESTS, USER_AGENT,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
@@ -31,8 +35,8 @@ pub(crate) fn read(head: &Bytes) -> Result<Head, HeadRejection> {
     let mut whole = true;
     let framing = head::check_each(head, |name, value| {
         let value = HeaderValue::from_maybe_shared(head.slice_ref(value));
-        match (HeaderName::from_bytes(name), value) {
-            (Ok(name), Ok(value)) => whole &= fields.try_append(name, value).is_ok(),
+        match (usual_name(name).or_else(|| HeaderName::from_bytes(name).ok()), value) {
+            (Some(name), Ok(value)) => whole &= fields.try_append(name, value).is_ok(),
             _ => whole = false,
         }
     })?;
@@ -41,6 +45,49 @@ pub(crate) fn read(head: &Bytes) -> Result<Head, HeadRejection> {
         return Err(HeadRejection::FieldName);
     }
     Ok(Head { opening: opening(head, fields.get(HOST), framing), fields, framing })
+}
+
+/// The names that browsers send with nearly every request, as they spell them: found at a glance, where the way over
+/// [`HeaderName::from_bytes`] folds every letter and copies each name that `http` has no constant for.
+fn usual_name(name: &[u8]) -> Option<HeaderName> {
+    const DNT: HeaderName = HeaderName::from_static("dnt");
+    const PRIORITY: HeaderName = HeaderName::from_static("priority");
+    const SEC_CH_UA: HeaderName = HeaderName::from_static("sec-ch-ua");
+    const SEC_CH_UA_MOBILE: HeaderName = HeaderName::from_static("sec-ch-ua-mobile");
+    const SEC_CH_UA_PLATFORM: HeaderName = HeaderName::from_static("sec-ch-ua-platform");
+    const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+    const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+    const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    const SEC_FETCH_USER: HeaderName = HeaderName::from_static("sec-fetch-user");
+    Some(match name {
+        b"Accept" => ACCEPT,
+        b"Accept-Encoding" => ACCEPT_ENCODING,
+        b"Accept-Language" => ACCEPT_LANGUAGE,
+        b"Authorization" => AUTHORIZATION,
+        b"Cache-Control" => CACHE_CONTROL,
+        b"Connection" => CONNECTION,
+        b"Content-Length" => CONTENT_LENGTH,
+        b"Content-Type" => CONTENT_TYPE,
+        b"Cookie" => COOKIE,
+        b"DNT" => DNT,
+        b"Host" => HOST,
+        b"If-Modified-Since" => IF_MODIFIED_SINCE,
+        b"If-None-Match" => IF_NONE_MATCH,
+        b"Origin" => ORIGIN,
+        b"Pragma" => PRAGMA,
+        b"Priority" => PRIORITY,
+        b"Referer" => REFERER,
+        b"Sec-Fetch-Dest" => SEC_FETCH_DEST,
+        b"Sec-Fetch-Mode" => SEC_FETCH_MODE,
+        b"Sec-Fetch-Site" => SEC_FETCH_SITE,
+        b"Sec-Fetch-User" => SEC_FETCH_USER,
+        b"sec-ch-ua" => SEC_CH_UA,
+        b"sec-ch-ua-mobile" => SEC_CH_UA_MOBILE,
+        b"sec-ch-ua-platform" => SEC_CH_UA_PLATFORM,
+        b"Upgrade-Insecure-Requests" => UPGRADE_INSECURE_REQUESTS,
+        b"User-Agent" => USER_AGENT,
+        _ => return None,
+    })
 }
 
 /// The head that says no more than what frames the message, in one spelling whatever the client's was.
@@ -143,6 +190,18 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert!(!head.has_case());
+    }
+
+    #[test]
+    fn usual_names_mean_what_they_say() {
+        let names = "Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Length Content-Type \
+                     Cookie DNT Host If-Modified-Since If-None-Match Origin Pragma Priority Referer Sec-Fetch-Dest \
+                     Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform \
+                     Upgrade-Insecure-Requests User-Agent";
+        for name in names.split_ascii_whitespace() {
+            let parsed = HeaderName::from_bytes(name.as_bytes()).expect("a token");
+            assert_eq!(usual_name(name.as_bytes()), Some(parsed));
+        }
     }
 
     #[test]

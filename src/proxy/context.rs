@@ -40,6 +40,8 @@ pub struct Context {
     pub(crate) turn: usize,
     /// How many servers were tried.
     pub(crate) tries: usize,
+    /// The fields of the visitor's connection are ours to take out, not pingora's.
+    pub(crate) strips_hops: bool,
     /// A HEAD request: its answer has no body.
     pub(crate) head_only: bool,
     /// Everything that the access line says; written when the exchange is dropped, however it ends.

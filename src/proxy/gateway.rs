@@ -16,6 +16,7 @@ use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::endpoints;
 use crate::proxy::forward::{self, Forwarding};
+use crate::proxy::hops;
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
 use crate::proxy::read;
@@ -224,6 +225,7 @@ impl ProxyHttp for Gateway {
             fault: None,
             turn: 0,
             tries: 0,
+            strips_hops: false,
             head_only: false,
         })
     }
@@ -280,6 +282,7 @@ impl ProxyHttp for Gateway {
                     // which then takes the tunnel for done.
                     peer.group_key ^= u64::MAX;
                 }
+                ctx.strips_hops = hops::take_over(&mut peer.options, exchange.req_header());
                 Ok(Box::new(peer))
             }
             None => Err(fault(ctx, Rejection::NoServer)),
@@ -304,6 +307,7 @@ impl ProxyHttp for Gateway {
             admission,
             outside: ctx.outside(),
             link,
+            strips_hops: ctx.strips_hops,
             request_id: &ctx.request_id,
             data: remember::data(ctx),
             sessions: &self.parts.sessions,
