@@ -6,6 +6,7 @@ pub mod caching;
 pub mod chunked;
 pub mod cookie;
 pub mod decision;
+pub mod fingerprint;
 pub mod fold;
 pub mod head;
 pub mod identity;

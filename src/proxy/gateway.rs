@@ -10,7 +10,6 @@
 use crate::auth::upstream_claim;
 use crate::domain::decision::{Credential, Rejection};
 use crate::domain::session::{Cause, End};
-use crate::domain::target::Target;
 use crate::net::connection::{Link, TUNNEL_PAUSE_MAX};
 use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
@@ -19,7 +18,7 @@ use crate::proxy::forward::{self, Forwarding};
 use crate::proxy::hops;
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
-use crate::proxy::read;
+use crate::proxy::read::{self, Reading};
 use crate::proxy::remember;
 use crate::proxy::renewal;
 use crate::proxy::respond::{self, Answer, Audience};
@@ -59,13 +58,16 @@ impl Gateway {
     /// Reads, routes and decides; what comes back as an error is shown to the client.
     async fn walk(&self, exchange: &mut Exchange, ctx: &mut Context) -> Result<Option<Answer>, Rejection> {
         let snapshot = ctx.snapshot.clone();
-        read::canonicalise(exchange.req_header_mut())?;
+        let (host, target) = match read::read(exchange.req_header())? {
+            Reading::Canonical(host, target) => (host, target),
+            Reading::Other(rewriting) => {
+                rewriting.apply(exchange.req_header_mut())?;
+                read::again(exchange.req_header())?
+            }
+        };
         ctx.record.canonical = true;
         let head = exchange.req_header();
         ctx.head_only = head.method == Method::HEAD;
-        let host = read::host_of(head);
-        let target =
-            Target::parse(head.raw_path()).map_err(|rejection| Rejection::BadRequest(rejection.reason()))?;
         let outside = ctx.outside();
         let route = match admit::way(&snapshot, &host, &target, &head.method)? {
             Way::Route(route) => route,
