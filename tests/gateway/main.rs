@@ -16,6 +16,7 @@ mod deadlines;
 mod demonstration;
 mod durable;
 mod expiry;
+mod hops;
 mod identity;
 mod limits;
 mod logging;
