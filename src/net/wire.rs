@@ -229,6 +229,10 @@ impl Wire {
                 return self.poll_transport_write(cx, bytes);
             }
         }
+        if self.gathered.capacity() == 0 {
+            // At once for the head and what follows it.
+            self.gathered.reserve(GATHER_BYTES);
+        }
         self.gathered.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
