@@ -19,8 +19,11 @@ const BODY_TIME: Duration = Duration::from_secs(5);
 #[async_trait]
 impl ServeHttp for Door {
     async fn response(&self, exchange: &mut Exchange) -> Answer {
-        if let Some(link) = Link::of(exchange.digest()) {
-            link.take();
+        if let Some(link) = Link::of(exchange.digest()).cloned()
+            && link.take(exchange.req_header_mut()).is_err()
+        {
+            exchange.set_keepalive(None);
+            return problem(StatusCode::BAD_REQUEST, "the request's target is malformed");
         }
         let is_head = exchange.req_header().method == Method::HEAD;
         let mut answer = self.answer(exchange).await;

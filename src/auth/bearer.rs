@@ -2,15 +2,16 @@
 //!
 //! A [`Bearer`] holds the verifiers of one configuration. What they decided is remembered in [`BearerCaches`], which
 //! live as long as the process: a believed token until it ends, at most [`BELIEVED_FOR_MAX`]; a refused one for
-//! [`REFUSED_FOR`]. A verdict is found under everything it depended on: the whole token (its SHA-256), the entry, and
+//! [`REFUSED_FOR`]. A verdict is found under everything it depended on: the whole token (its fingerprint), the entry, and
 //! the generation, which is new with every `Bearer`. So new keys or settings forget all verdicts. Both caches are
 //! bounded, may forget at any time, and hold no token.
 
 use crate::auth::jwt::{Refusal, TOKEN_BYTES_MAX, Verified, Verifier};
 use crate::domain::access::EntryId;
 use crate::domain::decision::Believed;
+use crate::domain::fingerprint::{Fingerprint, Fingerprints};
+use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use aws_lc_rs::digest::{SHA256, digest};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use std::sync::Arc;
@@ -70,11 +71,12 @@ pub struct BearerCaches {
     believed: Cache<Key, Arc<Believed>>,
     refused: Cache<Key, Refused>,
     generation: AtomicU64,
+    fingerprints: Fingerprints,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    token: [u8; 32],
+    token: Fingerprint,
     entry: EntryId,
     generation: u64,
 }
@@ -93,7 +95,13 @@ impl Default for BearerCaches {
 
 impl BearerCaches {
     /// Empty caches.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system has no random bytes to give: nothing may be remembered then, and no session opened either.
     pub fn new() -> Self {
+        let mut key = [0; 16];
+        getrandom::fill(&mut key).expect("the operating system gives random bytes");
         // LRU: moka's default policy refuses newcomers when it is full.
         let believed = Cache::builder()
             .weigher(|_, believed: &Arc<Believed>| {
@@ -106,7 +114,8 @@ impl BearerCaches {
             .build();
         let refused =
             Cache::builder().max_capacity(REFUSED_MAX).eviction_policy(EvictionPolicy::lru()).build();
-        Self { believed, refused, generation: AtomicU64::new(0) }
+        let fingerprints = Fingerprints::new(Secret::new(key));
+        Self { believed, refused, generation: AtomicU64::new(0), fingerprints }
     }
 
     /// Forgets every verdict; the next use of each token verifies it.
@@ -138,7 +147,7 @@ impl Bearer {
 
     /// Who the `Authorization` field proves, by one of the `accepted` entries.
     ///
-    /// A token that was believed a moment ago costs one SHA-256 and one look-up for each accepted entry up to the one
+    /// A token that was believed a moment ago costs one `SipHash` and one look-up for each accepted entry up to the one
     /// that believes it; it allocates nothing. Where several entries might believe a token, the first listed does.
     ///
     /// # Errors
@@ -151,8 +160,8 @@ impl Bearer {
         wall: Timestamp,
     ) -> Result<Arc<Believed>, BearerRefusal> {
         let token = token(authorization)?;
-        let sha256 = digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 gives 32 bytes");
-        let key = |&entry| Key { token: sha256, entry, generation: self.generation };
+        let fingerprint = self.caches.fingerprints.of(token.as_bytes());
+        let key = |&entry| Key { token: fingerprint, entry, generation: self.generation };
         let mut farthest = None;
         // One entry after the other: what is remembered of a later one must not come before what an earlier one would say.
         for key in accepted.iter().map(key) {

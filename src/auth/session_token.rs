@@ -4,21 +4,33 @@
 //! session whether it counts on the scope of this request. Which cookie it was, and what several of them mean, is the
 //! caller's: [`Cause::Absent`] and [`Cause::Several`] are decided where the Cookie header is read.
 
+use crate::domain::fingerprint::{Fingerprint, Fingerprints};
+use crate::domain::secret::Secret;
 use crate::domain::session::{Cause, ScopeId, Session};
 use crate::domain::time::Timestamp;
-use crate::domain::token::KeyRing;
+use crate::domain::token::{KeyRing, TokenDigest};
 use crate::store::table::{NotLive, Table};
+use parking_lot::Mutex;
+
+/// How many cookie values are remembered; some 250 KiB.
+const REMEMBERED_MAX: usize = 4096;
 
 /// Believes session tokens of one key ring.
-#[derive(Debug)]
 pub struct SessionTokens {
     ring: KeyRing,
+    fingerprints: Fingerprints,
+    /// Values whose tag was found right, each in the one place that its fingerprint has, with their digests. A value that the ring
+    /// refuses takes nobody's place; other keys come with an object of their own.
+    remembered: Box<[Mutex<Option<(Fingerprint, TokenDigest)>>]>,
 }
 
 impl SessionTokens {
     /// Believes tokens that a key of the ring made.
-    pub const fn new(ring: KeyRing) -> Self {
-        Self { ring }
+    pub fn new(ring: KeyRing) -> Self {
+        let newest = ring.derive("session token fingerprint").swap_remove(0);
+        let key = Secret::new(*newest.expose().first_chunk().expect("16 of 32 bytes"));
+        let remembered = (0..REMEMBERED_MAX).map(|_| Mutex::new(None)).collect();
+        Self { ring, fingerprints: Fingerprints::new(key), remembered }
     }
 
     /// The keys, to issue tokens and to derive keys for other uses.
@@ -28,8 +40,8 @@ impl SessionTokens {
 
     /// Finds the live session that a cookie's value opens on this scope.
     ///
-    /// Notes no use: whether this request counts as one is known after routing. Costs a `SipHash` per key, one SHA-256
-    /// and one shard's read lock; allocates nothing.
+    /// Notes no use: whether this request counts as one is known after routing. Costs a `SipHash`, for a value that is not
+    /// remembered one more per key and one SHA-256, and one shard's read lock; allocates nothing.
     pub fn look_up(
         &self,
         table: &Table,
@@ -37,12 +49,31 @@ impl SessionTokens {
         scope: ScopeId,
         now: Timestamp,
     ) -> Result<Session, Cause> {
-        let digest = self.ring.digest(cookie_value).ok_or(Cause::Malformed)?;
+        let digest = self.digest(cookie_value).ok_or(Cause::Malformed)?;
         let session = table.find(&digest, now).map_err(|not_live| match not_live {
             NotLive::Unknown => Cause::Unknown,
             NotLive::Ended(end, _) => Cause::Ended(end),
         })?;
         if session.scope() == scope { Ok(session) } else { Err(Cause::OtherScope) }
+    }
+
+    /// [`KeyRing::digest`], mostly from memory.
+    fn digest(&self, cookie_value: &[u8]) -> Option<TokenDigest> {
+        let fingerprint = self.fingerprints.of(cookie_value);
+        let place = &self.remembered[fingerprint.index(REMEMBERED_MAX)];
+        let held = *place.lock();
+        if let Some((_, digest)) = held.filter(|(held, _)| *held == fingerprint) {
+            return Some(digest);
+        }
+        let digest = self.ring.digest(cookie_value)?;
+        *place.lock() = Some((fingerprint, digest));
+        Some(digest)
+    }
+}
+
+impl std::fmt::Debug for SessionTokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionTokens").field("ring", &self.ring).finish_non_exhaustive()
     }
 }
 
@@ -106,6 +137,23 @@ mod tests {
         assert_eq!(look_up(&tokens(2), &cookie, 1, 9), Err(Cause::Malformed), "a key that is not ours");
         assert_eq!(look_up(&ours, "junk", 1, 9), Err(Cause::Malformed));
         assert_eq!(look_up(&ours, &cookie, 1, 10), Err(Cause::Ended(End::Idle)), "nothing above was a use");
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_the_ring_says() {
+        let tokens = tokens(1);
+        let cookies: Vec<String> =
+            (0..200).map(|byte| tokens.ring().issue([byte; 32]).0.encode().expose().clone()).collect();
+        for _ in 0..2 {
+            for cookie in &cookies {
+                assert_eq!(tokens.digest(cookie.as_bytes()), tokens.ring().digest(cookie.as_bytes()));
+                // The last character has two bits of no meaning: one spelling counts.
+                let other = format!("{}{}", &cookie[..53], if cookie.ends_with('A') { 'B' } else { 'A' });
+                assert_eq!(tokens.digest(other.as_bytes()), None);
+            }
+        }
+        let held = tokens.remembered.iter().filter(|place| place.lock().is_some()).count();
+        assert!((180..=200).contains(&held), "{held}");
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! read in two ways is refused here, and the connection with it. What passes has exactly one reading (RFC 9112), and
 //! [`Framing`] says where its message ends.
 //!
-//! This is not a parser: it keeps no field, decodes nothing and does not judge the path (`target.rs` does).
+//! It keeps no field, decodes nothing and does not judge the path (`target.rs` does). Who wants the fields is told them on the
+//! way ([`check_each`]), so that nobody reads a head a second time.
 
 pub mod http2;
 
@@ -227,10 +228,20 @@ pub fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
 ///
 /// One blank line before the request line is skipped (RFC 9112 §2.2).
 pub fn check(head: &[u8]) -> Result<Framing, HeadRejection> {
+    check_each(head, |_, _| {})
+}
+
+/// [`check`], telling each field on its way: its name as it was sent, and its value without the white space around it.
+///
+/// What was told counts only if the head as a whole passes.
+pub fn check_each<'a>(
+    head: &'a [u8],
+    each: impl FnMut(&'a [u8], &'a [u8]),
+) -> Result<Framing, HeadRejection> {
     if head.len() > HEAD_BYTES_MAX {
         return Err(HeadRejection::HeadTooLong);
     }
-    let (framing, lines) = match read(head) {
+    let (framing, lines) = match read(head, each) {
         Ok(read) => read,
         // A control byte is the better reason, whatever line it broke.
         Err(rejection) => return look_closely(head).and(Err(rejection)),
@@ -241,7 +252,10 @@ pub fn check(head: &[u8]) -> Result<Framing, HeadRejection> {
 }
 
 /// Reads the lines; control bytes inside them are not looked for. Also tells how many lines there were.
-fn read(head: &[u8]) -> Result<(Framing, usize), HeadRejection> {
+fn read<'a>(
+    head: &'a [u8],
+    mut each: impl FnMut(&'a [u8], &'a [u8]),
+) -> Result<(Framing, usize), HeadRejection> {
     let mut lines = Lines(head);
     let mut count = 1;
     let mut line = lines.next()?;
@@ -257,7 +271,8 @@ fn read(head: &[u8]) -> Result<(Framing, usize), HeadRejection> {
         if line.is_empty() {
             break;
         }
-        fields.read(line)?;
+        let (name, value) = fields.read(line)?;
+        each(name, value);
     }
     if !line.is_empty() {
         return Err(HeadRejection::TooManyFields);
@@ -397,26 +412,27 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Takes one field line in. Most names are passed after a look at their length.
-    fn read(&mut self, line: &'a [u8]) -> Result<(), HeadRejection> {
+    /// Takes one field line in and gives its name and value. Most names are passed after a look at their length.
+    fn read(&mut self, line: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), HeadRejection> {
         let colon = token_length(line);
         if colon == 0 || line.get(colon) != Some(&b':') {
             let is_folded = matches!(line[0], b' ' | b'\t');
             return Err(if is_folded { HeadRejection::Folded } else { HeadRejection::FieldName });
         }
-        let name = &line[..colon];
+        let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match colon {
-            4 if is(b"host") => self.host(trim(&line[colon + 1..])),
-            6 if is(b"cookie") => self.cookie(trim(&line[colon + 1..])),
-            6 if is(b"expect") => self.expect(trim(&line[colon + 1..])),
-            7 if is(b"upgrade") => self.upgrade(trim(&line[colon + 1..])),
-            10 if is(b"connection") => self.connection(&line[colon + 1..]),
-            13 if is(b"authorization") => self.authorization(),
-            14 if is(b"content-length") => self.length(trim(&line[colon + 1..])),
-            17 if is(b"transfer-encoding") => self.encoding(trim(&line[colon + 1..])),
-            _ => Ok(()),
+            4 if is(b"host") => self.host(value)?,
+            6 if is(b"cookie") => self.cookie(value)?,
+            6 if is(b"expect") => self.expect(value)?,
+            7 if is(b"upgrade") => self.upgrade(value),
+            10 if is(b"connection") => self.connection(value),
+            13 if is(b"authorization") => self.authorization()?,
+            14 if is(b"content-length") => self.length(value)?,
+            17 if is(b"transfer-encoding") => self.encoding(value)?,
+            _ => {}
         }
+        Ok((name, value))
     }
 
     fn host(&mut self, value: &'a [u8]) -> Result<(), HeadRejection> {
@@ -442,21 +458,17 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "one shape for every field")]
-    fn upgrade(&mut self, value: &[u8]) -> Result<(), HeadRejection> {
+    fn upgrade(&mut self, value: &[u8]) {
         self.protocols += items(value).count();
         self.websocket |= items(value).any(|item| item.eq_ignore_ascii_case(b"websocket"));
-        Ok(())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "one shape for every field")]
-    fn connection(&mut self, value: &[u8]) -> Result<(), HeadRejection> {
+    fn connection(&mut self, value: &[u8]) {
         for item in items(value) {
             self.close |= item.eq_ignore_ascii_case(b"close");
             self.keep_alive |= item.eq_ignore_ascii_case(b"keep-alive");
             self.connection_upgrade |= item.eq_ignore_ascii_case(b"upgrade");
         }
-        Ok(())
     }
 
     fn authorization(&mut self) -> Result<(), HeadRejection> {

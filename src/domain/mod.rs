@@ -9,6 +9,7 @@ pub mod chunked;
 pub mod clients;
 pub mod cookie;
 pub mod decision;
+pub mod fingerprint;
 pub mod fold;
 pub mod head;
 pub mod identity;

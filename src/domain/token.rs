@@ -107,25 +107,25 @@ impl KeyRing {
     /// One spelling per token: other lengths, padding, other alphabets and stray last bits are refused. Every key is
     /// tried, in constant time. Costs a `SipHash` per key and, for a good tag, one SHA-256; allocates nothing.
     pub fn digest(&self, presented: &[u8]) -> Option<TokenDigest> {
-        let (random, _) = self.verify(presented)?;
-        Some(TokenDigest::of(&random))
+        let (token, _) = self.verify(presented)?;
+        Some(TokenDigest::of(random_part(&token)))
     }
 
     /// The token that follows a presented one of a session's `generation`, and its digest. Every process with the key that
     /// made the presented one derives the same, so that answers that run side by side offer one successor. `None`: the
     /// value is not a token that one of the keys made.
     pub fn successor(&self, presented: &[u8], generation: u32) -> Option<(SessionToken, TokenDigest)> {
-        let (random, key) = self.verify(presented)?;
+        let (token, key) = self.verify(presented)?;
         let key = derive(&self.keys[key], "session successor");
         let mut message = Zeroizing::new([0; RANDOM_BYTES + size_of::<u32>()]);
-        message[..RANDOM_BYTES].copy_from_slice(&*random);
+        message[..RANDOM_BYTES].copy_from_slice(random_part(&token));
         message[RANDOM_BYTES..].copy_from_slice(&generation.to_le_bytes());
         let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()), &*message);
         Some(self.issue(derived.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes")))
     }
 
-    /// The random part of a token, and which key made its tag.
-    fn verify(&self, presented: &[u8]) -> Option<(Zeroizing<[u8; RANDOM_BYTES]>, usize)> {
+    /// A token, decoded once and wiped once, and which key made its tag.
+    fn verify(&self, presented: &[u8]) -> Option<(Zeroizing<[u8; DECODE_BYTES]>, usize)> {
         if presented.len() != TOKEN_CHARS {
             return None;
         }
@@ -136,13 +136,17 @@ impl KeyRing {
         // No early exit: how long this takes does not tell which key fits.
         let tried = self.tags.iter().enumerate();
         let key = tried.fold(None, |found, (at, key)| if matches(key) { Some(at) } else { found })?;
-        Some((Zeroizing::new(*random), key))
+        Some((token, key))
     }
 
     /// Keys for another use, one per key of the ring and newest first; `label` names the use.
     pub fn derive(&self, label: &str) -> Vec<Secret<[u8; 32]>> {
         self.keys.iter().map(|key| derive(key, label)).collect()
     }
+}
+
+fn random_part(token: &[u8; DECODE_BYTES]) -> &[u8; RANDOM_BYTES] {
+    token.first_chunk().expect("a token begins with 32 random bytes")
 }
 
 struct TagKey(Secret<[u8; 16]>);

@@ -8,15 +8,17 @@ use crate::domain::chunked::ChunkRejection;
 use crate::domain::head::HeadRejection;
 use crate::domain::session::Session;
 use crate::net::Timeouts;
+use crate::net::fields::{self, Head};
 use crate::net::http2;
 use crate::net::parting::Parting;
 use crate::net::streams::{Cut, Standing, Streams};
 use crate::net::tls::{self, Secured};
 use crate::net::wire::{HeadEnd, Wire};
-use http::HeaderValue;
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use pingora::apps::HttpServerApp;
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -35,6 +37,8 @@ pub struct Link {
     /// [`Link::address`] as a header value, made once for all requests of the connection.
     shown: HeaderValue,
     taken: AtomicBool,
+    /// Of the request that pingora is about to parse.
+    fields: Mutex<Option<HeaderMap>>,
     tunnel: AtomicBool,
     done_hearing: AtomicBool,
     reader: Mutex<Option<Waker>>,
@@ -74,6 +78,7 @@ impl Link {
             peer,
             shown: HeaderValue::from_str(&address_of(peer).to_string()).expect("an address is visible ASCII"),
             taken: AtomicBool::new(false),
+            fields: Mutex::new(None),
             tunnel: AtomicBool::new(false),
             done_hearing: AtomicBool::new(false),
             reader: Mutex::new(None),
@@ -127,9 +132,12 @@ impl Link {
         self.secured.get()
     }
 
-    /// The filters have the exchange: from now on they log it.
-    pub fn take(&self) {
+    /// The filters have the exchange: from now on they log it. Its head becomes whole, for pingora has parsed but the
+    /// [`opening`](crate::net::fields).
+    pub fn take(&self, head: &mut RequestHeader) -> pingora::Result<()> {
         self.taken.store(true, Ordering::Relaxed);
+        let fields = self.fields.lock().take();
+        fields.map_or(Ok(()), |fields| fields::complete(head, fields))
     }
 
     /// Whether the filters have had the exchange.
@@ -347,10 +355,11 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
     let mut is_first = true;
     loop {
         let refusal = match wire.read_head(wait, timeouts.head, stopped.as_mut()).await {
-            Ok((head, framing)) => {
+            Ok(Head { opening, fields, framing }) => {
                 let is_old = wire.age() >= timeouts.max_age;
                 let keep_alive = framing.keep_alive && !is_old;
                 link.last.store(is_old, Ordering::Relaxed);
+                *link.fields.lock() = Some(fields);
                 link.taken.store(false, Ordering::Relaxed);
                 link.heard.store(0, Ordering::Relaxed);
                 let mut exchange = ServerSession::new_http1(wire);
@@ -358,7 +367,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
                 // A tunnel has another clock, of its upstream.
                 exchange.set_read_timeout(Some(timeouts.body));
                 exchange.set_write_timeout(Some(timeouts.write));
-                exchange.set_pipelined_prefix(head);
+                exchange.set_pipelined_prefix(opening);
                 let mut exchange = app.process_new_http(exchange, stop);
                 let reusable = link.run(exchange.as_mut(), &mut known).await;
                 // A cut exchange gives the connection back as it is dropped.
@@ -388,13 +397,15 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
             Err(HeadEnd::Idle) => return wire.close().await,
             Err(HeadEnd::Broken) => Refusal::Broken,
             Err(HeadEnd::Late) => Refusal::Late,
-            Err(HeadEnd::Refused(rejection)) => match slots {
-                Some(slots) if is_first && link.secured().is_none() && wire.begins_http2() => {
-                    let (transport, ahead) = wire.into_parts();
+            Err(HeadEnd::Refused(rejection)) => Refusal::Head(rejection),
+            Err(HeadEnd::Http2) => match slots {
+                Some(slots) if is_first && link.secured().is_none() => {
+                    let (transport, rest) = wire.into_parts();
+                    let ahead = [http2::PREFACE_HEAD, &rest].concat();
                     let serving = http2::Serving { app, timeouts, stop, refused, slots };
-                    return serving.serve(transport, ahead, &link).await;
+                    return serving.serve(transport, BytesMut::from(&*ahead), &link).await;
                 }
-                _ => Refusal::Head(rejection),
+                _ => Refusal::Head(HeadRejection::Version),
             },
         };
         if let Some(answer) = refused.refused(&link, refusal) {

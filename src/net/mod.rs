@@ -1,6 +1,7 @@
 //! Accepting connections and delimiting the messages on them.
 
 pub mod connection;
+pub mod fields;
 mod http2;
 pub mod listener;
 pub mod opening;

@@ -1,7 +1,7 @@
 //! One HTTP/1 connection as pingora sees it: exactly one delimited request at a time.
 //!
-//! [`Wire`] reads a request's head itself, whole and under one deadline, has it checked by
-//! [`head::check`] as it came over the network, and only then lets pingora parse those very bytes. Of the
+//! [`Wire`] reads a request's head itself, whole and under one deadline, and has it checked and taken apart as it came over the
+//! network ([`fields`]); pingora parses what that leaves to it. Of the
 //! body it hands on what the head declared and not a byte more; a chunked one is scanned strictly on its way. What follows stays
 //! in the wire's own buffer for the next request, so pipelined requests are answered in order and no byte of one request can
 //! become part of another.
@@ -9,8 +9,9 @@
 //! After a `101` the wire becomes a tunnel ([`Link::open_tunnel`]) and passes bytes as they come.
 
 use crate::domain::chunked::ChunkScanner;
-use crate::domain::head::{self, Body, Framing, HeadRejection};
+use crate::domain::head::{self, Body, HeadRejection};
 use crate::net::connection::Link;
+use crate::net::fields::{self, Head};
 use crate::net::http2::PREFACE_HEAD;
 use crate::net::outgoing::Outgoing;
 use crate::net::parting::Parting;
@@ -56,6 +57,8 @@ pub enum HeadEnd {
     Late,
     /// The connection broke inside a head.
     Broken,
+    /// The client has begun to speak HTTP/2: its preface up to [`PREFACE_HEAD`] is read.
+    Http2,
     /// The head is not one that we accept; the bytes read so far, for the log's first line.
     Refused(HeadRejection),
 }
@@ -180,7 +183,7 @@ impl Wire {
         idle: Duration,
         head: Duration,
         mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
-    ) -> Result<(BytesMut, Framing), HeadEnd> {
+    ) -> Result<Head, HeadEnd> {
         self.seen = Instant::now();
         let mut has_begun = !self.ahead.is_empty();
         let mut until = self.seen + if has_begun { head } else { idle };
@@ -192,19 +195,22 @@ impl Wire {
                 has_skipped = true;
             }
             if let Some(end) = head::find_end(&self.ahead, scanned) {
-                let framing = head::check(&self.ahead[..end]).map_err(HeadEnd::Refused)?;
                 let bytes = if end == self.ahead.len() {
                     std::mem::take(&mut self.ahead)
                 } else {
                     self.ahead.split_to(end)
                 };
-                self.phase = match framing.body {
+                let bytes = bytes.freeze();
+                let head = fields::read(&bytes).map_err(|rejection| {
+                    if bytes == PREFACE_HEAD { HeadEnd::Http2 } else { HeadEnd::Refused(rejection) }
+                })?;
+                self.phase = match head.framing.body {
                     Body::None | Body::Length(0) => Phase::Done,
                     Body::Length(length) => Phase::Length(length),
                     Body::Chunked => Phase::Chunked(ChunkScanner::default()),
                 };
                 self.outgoing = Outgoing::default();
-                return Ok((bytes, framing));
+                return Ok(head);
             }
             if self.ahead.len() >= head::HEAD_BYTES_MAX {
                 return Err(HeadEnd::Refused(HeadRejection::HeadTooLong));
@@ -263,11 +269,6 @@ impl Wire {
         (self.transport.take().expect(TRANSPORT), std::mem::take(&mut self.ahead))
     }
 
-    /// Whether the client has begun to speak HTTP/2, which [`Self::read_head`] refuses.
-    pub(crate) fn begins_http2(&self) -> bool {
-        self.ahead.starts_with(PREFACE_HEAD)
-    }
-
     /// The socket below.
     fn transport(&mut self) -> &mut Transport {
         self.transport.as_mut().expect(TRANSPORT)
@@ -315,6 +316,10 @@ impl Wire {
             if bytes.len() > GATHER_BYTES {
                 return self.poll_transport_write(cx, bytes);
             }
+        }
+        if self.gathered.capacity() == 0 {
+            // At once for the head and what follows it.
+            self.gathered.reserve(GATHER_BYTES);
         }
         self.gathered.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))

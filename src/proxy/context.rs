@@ -46,6 +46,8 @@ pub struct Context {
     pub(crate) body_left: Option<u64>,
     /// Interim answers (1xx) that the upstream has sent.
     pub(crate) interims: u8,
+    /// The fields of the visitor's connection are ours to take out, not pingora's.
+    pub(crate) strips_hops: bool,
     /// A HEAD request: its answer has no body.
     pub(crate) head_only: bool,
     /// Everything that the access line says; written when the exchange is dropped, however it ends.

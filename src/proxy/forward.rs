@@ -1,13 +1,14 @@
 //! Strips what a client may not say, then says it ourselves, last.
 //!
-//! Called from `upstream_request_filter`, after pingora has removed hop-by-hop fields and what `Connection`
-//! nominates: a name set earlier could be nominated away by the client. Identity and session headers go by class
+//! Called from `upstream_request_filter`, after pingora has removed what `Connection` nominates: a name set earlier could be
+//! nominated away by the client. Identity and session headers go by class
 //! ([`crate::domain::fold::Guard`]), on every route, signed in or not.
 
 use crate::domain::cookie;
 use crate::domain::decision::{Admission, Credential, Rejection};
 use crate::domain::identity;
 use crate::net::connection::Link;
+use crate::proxy::hops;
 use crate::proxy::read;
 use crate::proxy::remember::SESSION_DATA;
 use crate::proxy::settings::{Deadline, Encoding, External, IdentityHeader, UpstreamHost};
@@ -28,6 +29,8 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) admission: &'a Admission,
     pub(crate) outside: External,
     pub(crate) link: &'a Link,
+    /// pingora has left the fields of the visitor's connection in place.
+    pub(crate) strips_hops: bool,
     pub(crate) request_id: &'a HeaderValue,
     /// The session data of the visitor.
     pub(crate) data: Option<HeaderValue>,
@@ -56,7 +59,7 @@ pub(crate) fn prepare(head: &mut RequestHeader, forwarding: &Forwarding<'_>) -> 
 fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rejection> {
     let Forwarding { snapshot, route, admission, .. } = forwarding;
     let previous = believed_hops(headers, forwarding.link.address(), &snapshot.trusted_proxies);
-    strip(headers, snapshot);
+    strip(headers, snapshot, forwarding.strips_hops);
     strip_own_cookies(headers, snapshot, forwarding.outside)?;
     if matches!(admission.credential(), Some(Credential::Token(_))) && !route.forward_authorization {
         headers.remove(AUTHORIZATION);
@@ -108,9 +111,11 @@ fn instant(credential: &Credential, deadline: Deadline, sessions: &Table) -> Opt
     HeaderValue::from_str(&at.to_string()).ok()
 }
 
-/// Removes every name of ours, in every spelling that some server folds onto it.
-fn strip(headers: &mut HeaderMap, snapshot: &Snapshot) {
-    while let Some(name) = headers.keys().find(|name| snapshot.guard.covers(name)).cloned() {
+/// Removes every name of ours, in every spelling that some server folds onto it; and, if they are left to us, the fields of the
+/// visitor's connection.
+fn strip(headers: &mut HeaderMap, snapshot: &Snapshot, strips_hops: bool) {
+    let goes = |name: &&HeaderName| snapshot.guard.covers(name) || (strips_hops && hops::is_hop_by_hop(name));
+    while let Some(name) = headers.keys().find(goes).cloned() {
         headers.remove(name);
     }
 }

@@ -11,18 +11,18 @@ use crate::auth::upstream_claim;
 use crate::domain::answer;
 use crate::domain::decision::{Credential, Rejection};
 use crate::domain::session::{Cause, End};
-use crate::domain::target::Target;
 use crate::net::connection::Link;
 use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::endpoints;
 use crate::proxy::forward::{self, Forwarding};
+use crate::proxy::hops;
 use crate::proxy::http2;
 use crate::proxy::limits;
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
 use crate::proxy::reach::{self, Reach};
-use crate::proxy::read;
+use crate::proxy::read::{self, Reading};
 use crate::proxy::redirect;
 use crate::proxy::remember;
 use crate::proxy::renewal;
@@ -65,20 +65,22 @@ impl Gateway {
     async fn walk(&self, exchange: &mut Exchange, ctx: &mut Context) -> Result<Option<Answer>, Rejection> {
         let snapshot = ctx.snapshot.clone();
         http2::reshape(exchange.req_header_mut())?;
-        read::canonicalise(exchange.req_header_mut())?;
-        read::forget_case(exchange.req_header_mut());
+        let (host, target) = match read::read(exchange.req_header())? {
+            Reading::Canonical(host, target) => (host, target),
+            Reading::Other(rewriting) => {
+                rewriting.apply(exchange.req_header_mut())?;
+                read::again(exchange.req_header())?
+            }
+        };
         ctx.record.canonical = true;
         let head = exchange.req_header();
         ctx.head_only = head.method == Method::HEAD;
-        let host = read::host_of(head);
         let secured = ctx.link.as_ref().and_then(|link| link.secured()).cloned();
         ctx.front().takes(secured.as_deref(), &host)?;
         if ctx.front().redirect.is_some() {
             ctx.record.outcome = Some(Outcome::Own);
             return Box::pin(redirect::answer(head, ctx)).await.map(Some);
         }
-        let target =
-            Target::parse(head.raw_path()).map_err(|rejection| Rejection::BadRequest(rejection.reason()))?;
         let outside = ctx.outside();
         let route = match admit::way(&snapshot, &host, &target, &head.method)? {
             Way::Route(route) => route,
@@ -257,6 +259,7 @@ impl ProxyHttp for Gateway {
             quota: None,
             body_left: None,
             interims: 0,
+            strips_hops: false,
             head_only: false,
         })
     }
@@ -269,12 +272,12 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
-        if let Some(link) = Link::of(exchange.digest()) {
-            link.take();
+        if let Some(link) = Link::of(exchange.digest()).cloned() {
+            link.take(exchange.req_header_mut())?;
             ctx.client =
                 read::client_address(link.address(), exchange.req_header(), &ctx.snapshot.trusted_proxies);
-            ctx.record.begin(link, ctx.client);
-            ctx.link = Some(link.clone());
+            ctx.record.begin(&link, ctx.client);
+            ctx.link = Some(link);
         }
         if exchange.req_header().version == http::Version::HTTP_10 {
             // It knows no interim answers (RFC 9110 §15.2).
@@ -312,6 +315,7 @@ impl ProxyHttp for Gateway {
                     let pause = ctx.snapshot.upstreams[upstream].websocket_pause();
                     tunnel::prepare(exchange, &mut peer, pause, &ctx.request_id);
                 }
+                ctx.strips_hops = hops::take_over(&mut peer.options, exchange.req_header());
                 Ok(Box::new(peer))
             }
             Err(rejection) => Err(fault(ctx, rejection)),
@@ -336,6 +340,7 @@ impl ProxyHttp for Gateway {
             admission,
             outside: ctx.outside(),
             link,
+            strips_hops: ctx.strips_hops,
             request_id: &ctx.request_id,
             data: remember::data(ctx),
             sessions: &self.parts.sessions,

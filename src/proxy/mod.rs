@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod gateway;
+mod hops;
 pub mod limits;
 pub mod pace;
 pub mod pages;

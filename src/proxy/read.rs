@@ -6,7 +6,6 @@
 use crate::domain::decision::Rejection;
 use crate::domain::target::{Host, Target};
 use http::header::HOST;
-use http::request::Parts;
 use http::{HeaderValue, Method};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
@@ -15,37 +14,67 @@ use std::net::IpAddr;
 /// Addresses of an `X-Forwarded-For` that are looked at; a longer list is read from its end.
 const FORWARDED_HOPS_MAX: usize = 16;
 
-/// Brings target and Host of `head` into normal form.
+/// Where a head says that it goes.
+pub(crate) enum Reading<'a> {
+    /// Both are in normal form, and written so in the head.
+    Canonical(Host<'a>, Target<'a>),
+    /// They can be brought into it.
+    Other(Rewriting),
+}
+
+/// What the normal form changes.
+pub(crate) struct Rewriting {
+    target: Option<String>,
+    host: Option<HeaderValue>,
+}
+
+/// Reads target and Host.
 ///
 /// Absolute-form (RFC 9112 §3.2.2) becomes origin-form; its authority equals Host, for the wire has checked that.
 /// An HTTP/1.0 request without Host has no host that a route could know and is refused.
-pub(crate) fn canonicalise(head: &mut RequestHeader) -> Result<(), Rejection> {
-    if let Some(rewritten) = canonical_target(head)? {
-        head.set_raw_path(rewritten.as_bytes()).map_err(|_| Rejection::BadRequest("target"))?;
-    }
-    // From here on the parsed form alone is kept: it must say the same, byte for byte.
-    if head.uri.path_and_query().map(|target| target.as_str().as_bytes()) != Some(head.raw_path()) {
-        return Err(Rejection::BadRequest("target"));
-    }
+pub(crate) fn read(head: &RequestHeader) -> Result<Reading<'_>, Rejection> {
+    let (target, is_absolute) = target_of(head)?;
     let raw = head.headers.get(HOST).ok_or(Rejection::BadRequest("no_host"))?;
     let host = Host::parse(raw.as_bytes()).map_err(|rejection| Rejection::BadRequest(rejection.reason()))?;
-    let canonical = match host.port() {
-        Some(port) => format!("{}:{port}", host.name()),
-        None if raw.as_bytes() == host.name().as_bytes() => return Ok(()),
-        None => host.name().to_owned(),
+    let is_as_sent = match host.port() {
+        Some(_) => raw.as_bytes() == host.to_string().as_bytes(),
+        None => raw.as_bytes() == host.name().as_bytes(),
     };
-    if raw.as_bytes() != canonical.as_bytes() {
-        let value = HeaderValue::from_str(&canonical).map_err(|_| Rejection::BadRequest("host"))?;
-        head.insert_header(HOST, value).map_err(|_| Rejection::BadRequest("host"))?;
+    if !is_absolute && target.is_as_sent() && is_as_sent {
+        // From here on the parsed form alone is kept: it must say the same, byte for byte.
+        return if head.uri.path_and_query().map(|target| target.as_str().as_bytes()) == Some(head.raw_path())
+        {
+            Ok(Reading::Canonical(host, target))
+        } else {
+            Err(Rejection::BadRequest("target"))
+        };
     }
-    Ok(())
+    let host = HeaderValue::from_str(&host.to_string()).map_err(|_| Rejection::BadRequest("host"))?;
+    Ok(Reading::Other(Rewriting {
+        target: (is_absolute || !target.is_as_sent()).then(|| target.to_string()),
+        host: (!is_as_sent).then_some(host),
+    }))
 }
 
-/// Forgets how the client spelt the names of its fields, which means nothing (RFC 9110 §5.1) and would be kept, cloned and
-/// looked up beside the fields from here on: the upstream gets the usual spelling of known names, lower case otherwise.
-pub(crate) fn forget_case(head: &mut RequestHeader) {
-    let parts = Parts::from(take(head));
-    *head = RequestHeader::from(parts);
+impl Rewriting {
+    /// Writes the normal form into the head.
+    pub(crate) fn apply(self, head: &mut RequestHeader) -> Result<(), Rejection> {
+        if let Some(target) = self.target {
+            head.set_raw_path(target.as_bytes()).map_err(|_| Rejection::BadRequest("target"))?;
+        }
+        if let Some(host) = self.host {
+            head.insert_header(HOST, host).map_err(|_| Rejection::BadRequest("host"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads target and Host that were brought into normal form.
+pub(crate) fn again(head: &RequestHeader) -> Result<(Host<'_>, Target<'_>), Rejection> {
+    match read(head)? {
+        Reading::Canonical(host, target) => Ok((host, target)),
+        Reading::Other(_) => Err(Rejection::BadRequest("target")),
+    }
 }
 
 /// Takes a head out of its place; what is left there is empty.
@@ -54,20 +83,20 @@ pub(crate) fn take(head: &mut RequestHeader) -> RequestHeader {
     std::mem::replace(head, RequestHeader::from(empty))
 }
 
-/// The target in normal form where it differs from what was sent.
-fn canonical_target(head: &RequestHeader) -> Result<Option<String>, Rejection> {
+/// The target, and whether it came in absolute form.
+fn target_of(head: &RequestHeader) -> Result<(Target<'_>, bool), Rejection> {
     let raw = head.raw_path();
     if raw == b"*" && head.method == Method::OPTIONS {
         // It asks about the server as a whole, which no route stands for.
         return Err(Rejection::NoRoute);
     }
-    let (origin_form, absolute) = match strip_authority(raw) {
+    let (origin_form, is_absolute) = match strip_authority(raw) {
         Some(rest) => (rest, true),
         None => (raw, false),
     };
     let target = Target::parse(if origin_form.is_empty() { b"/" } else { origin_form })
         .map_err(|rejection| Rejection::BadRequest(rejection.reason()))?;
-    Ok((absolute || !target.is_as_sent()).then(|| target.to_string()))
+    Ok((target, is_absolute))
 }
 
 /// What follows the authority of an absolute-form target; its path may be empty.
@@ -80,7 +109,7 @@ fn strip_authority(raw: &[u8]) -> Option<&[u8]> {
     Some(&rest[end..])
 }
 
-/// The canonical host name and port of a head that [`canonicalise`] has passed.
+/// The canonical host name and port of a head that is in normal form.
 pub(crate) fn host_of(head: &RequestHeader) -> Host<'_> {
     let raw = head.headers.get(HOST).map_or(&b"invalid"[..], HeaderValue::as_bytes);
     Host::parse(raw).unwrap_or_else(|_| Host::parse(b"invalid").expect("a plain label is a host"))
@@ -143,7 +172,10 @@ mod tests {
             ("http://wiki.example.com", "wiki.example.com", "/", "wiki.example.com"),
         ] {
             let mut head = head(target, Some(host));
-            canonicalise(&mut head).expect("the request is fine");
+            if let Reading::Other(rewriting) = read(&head).expect("the request is fine") {
+                rewriting.apply(&mut head).expect("it has a normal form");
+            }
+            assert!(again(&head).is_ok(), "{target} {host}");
             assert_eq!(head.raw_path(), path.as_bytes(), "{target}");
             assert_eq!(head.headers[HOST], canonical, "{host}");
         }
@@ -154,8 +186,8 @@ mod tests {
         for (target, host) in
             [("/a", None), ("/a/../b", Some("a.example")), ("/a", Some("a b")), ("admin", Some("a"))]
         {
-            let mut head = head(target, host);
-            assert!(matches!(canonicalise(&mut head), Err(Rejection::BadRequest(_))), "{target} {host:?}");
+            let head = head(target, host);
+            assert!(matches!(read(&head), Err(Rejection::BadRequest(_))), "{target} {host:?}");
         }
     }
 

@@ -23,7 +23,7 @@ const OFFER_WAIT_MAX: Duration = Duration::from_secs(1);
 /// what a file has added since counts with the newer token, and may be what the rule asks for.
 pub(crate) fn due(parts: &Parts, ctx: &Context) -> Option<Session> {
     let session = ctx.admitting().or(ctx.forbidden.as_ref())?;
-    session.wants_renewal(ctx.now, &parts.sessions.clocks()).then(|| session.clone())
+    session.wants_renewal(ctx.now, parts.sessions.renew_after()).then(|| session.clone())
 }
 
 /// Offers the successor of the token that the request came with; its cookie. If the store cannot keep the offer, the page goes

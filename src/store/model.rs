@@ -846,7 +846,7 @@ impl<B: Behind> Life<B> {
         let one = &mut self.all[number];
         let wants = one.wants_renewal(session.generation(), self.now, &self.clocks);
         let live = one.is_live(self.now, &self.clocks);
-        assert!(!live || session.wants_renewal(self.now, &self.clocks) == wants, "{session:?}");
+        assert!(!live || session.wants_renewal(self.now, self.clocks.renew_after) == wants, "{session:?}");
         let successor = digest_of(number, session.generation() + 1);
         let offered = self.table.offer(&session, successor, self.now);
         assert_eq!(offered.is_some(), wants && live);

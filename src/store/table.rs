@@ -180,6 +180,11 @@ impl Table {
         self.clocks.all()
     }
 
+    /// How old a token grows before a newer one is offered.
+    pub fn renew_after(&self) -> Duration {
+        self.clocks.renew_after()
+    }
+
     /// How many subjects' sessions are held: the live ones, and those past a deadline that no sweep has taken yet.
     pub fn live(&self) -> usize {
         self.directory.read().signed_in()

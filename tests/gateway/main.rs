@@ -24,6 +24,7 @@ mod expiry;
 mod explain_live;
 mod grammar;
 mod headers;
+mod hops;
 mod http2;
 mod identity;
 mod limits;

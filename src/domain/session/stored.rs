@@ -213,7 +213,7 @@ mod tests {
         }
         let gains = session().reclaim(&identity(&["ops", "dev"]), 5, |_| ()).expect("it lives").0;
         let (revived, _) = Restored::of(&gains).revive();
-        assert!(revived.wants_renewal(secs(0), &CLOCKS), "a gain waits on");
+        assert!(revived.wants_renewal(secs(0), CLOCKS.renew_after), "a gain waits on");
         assert_eq!(Restored::of(&revived), Restored::of(&gains));
     }
 

@@ -6,12 +6,13 @@
 
 use super::rest::{Rest, edit};
 use super::stored::Predecessor;
-use super::{Clocks, FIRST, GAIN, Head, MOVED, SUPERSEDED_GRACE, Session, at_millis, code_in, instant_in};
+use super::{FIRST, GAIN, Head, MOVED, SUPERSEDED_GRACE, Session, at_millis, code_in, instant_in};
 use crate::domain::identity::Identity;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 impl Session {
     /// Whether nothing has to be looked after when its token is presented: it has not moved, and the token was presented
@@ -95,20 +96,20 @@ impl Session {
 
     /// Whether this token is to be replaced by a successor: it is the newest that was presented, and it is old, or a gain
     /// waits, or a successor is offered already. One or two loads as a rule.
-    pub fn wants_renewal(&self, now: Timestamp, current: &Clocks) -> bool {
+    pub fn wants_renewal(&self, now: Timestamp, renew_after: Duration) -> bool {
         if self.is_anonymous() {
             return false;
         }
         if self.is_moved() {
             let newest = self.current();
             return if newest.digest() == self.digest() {
-                newest.wants_renewal(now, current)
+                newest.wants_renewal(now, renew_after)
             } else {
                 newest.offers_to(self.digest())
             };
         }
         let standing = self.head().standing.load(Ordering::Acquire);
-        let due = standing & GAIN != 0 || now.since(self.token_issued_at()) >= current.renew_after;
+        let due = standing & GAIN != 0 || now.since(self.token_issued_at()) >= renew_after;
         // One predecessor at a time: while one has its grace, none is added.
         let settled = self.generation() == 0 || now >= instant_in(standing).plus(SUPERSEDED_GRACE);
         due && settled && standing & FIRST == 0
@@ -328,7 +329,7 @@ mod tests {
             let now = reclaimed(&session(), &["ops", "dev"]);
             let now = now.reclaim(&identity(claims), 5, |_| ()).map_or(now, |(next, ())| next);
             assert_eq!(groups(now.identity()), counts, "{claims:?}");
-            assert_eq!(now.wants_renewal(secs(0), &CLOCKS), waits, "{claims:?}");
+            assert_eq!(now.wants_renewal(secs(0), CLOCKS.renew_after), waits, "{claims:?}");
             if waits {
                 let next = succeeded(&now, 8, 1);
                 assert_eq!(groups(next.identity()), claims.join(","));
@@ -338,7 +339,7 @@ mod tests {
         let other_credential =
             first.reclaim(&identity(&["ops"]), 6, |_| ()).expect("another stamp is news").0;
         assert_eq!(other_credential.stamp(), 6);
-        assert!(!other_credential.wants_renewal(secs(0), &CLOCKS));
+        assert!(!other_credential.wants_renewal(secs(0), CLOCKS.renew_after));
     }
 
     #[test]
@@ -361,7 +362,7 @@ mod tests {
     #[test]
     fn a_token_wants_a_successor_when_it_is_old_and_until_that_was_presented() {
         let former = session();
-        let wants = |session: &Session, at| session.wants_renewal(secs(at), &CLOCKS);
+        let wants = |session: &Session, at| session.wants_renewal(secs(at), CLOCKS.renew_after);
         assert_eq!((wants(&former, 7), wants(&former, 8)), (false, true));
         let successor = succeeded(&former, 8, 8);
         assert_eq!((successor.generation(), successor.token_issued_at()), (1, secs(8)));

@@ -258,7 +258,7 @@ fn a_renewal_survives_with_both_tokens() {
     let second = Process::start(&scratch, &[1], 901);
     let before = second.find(&old).expect("the browser may not have heard of the successor");
     assert_eq!(before.identity().as_packed(), identity("alice", &["ops"]).packed());
-    assert!(before.wants_renewal(secs(901), &CLOCKS), "it is offered again");
+    assert!(before.wants_renewal(secs(901), CLOCKS.renew_after), "it is offered again");
     let after = second.table.find(&successor, secs(901)).expect("it was acknowledged");
     assert_eq!(after.identity().as_packed(), more.packed());
     assert_eq!((after.stamp(), after.generation()), (6, 1));

@@ -69,7 +69,7 @@ impl Table {
             // Written anew: whether the first time could be written is not known here.
             return held.while_live(|held| self.write(|| Change::Put { session: held.clone() }));
         }
-        if !held.wants_renewal(now, &clocks) || self.shard(&successor).held(&successor).is_some() {
+        if !held.wants_renewal(now, clocks.renew_after) || self.shard(&successor).held(&successor).is_some() {
             return None;
         }
         self.retire_predecessor(&held);
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(table.of_subject("local", "alice").len(), 2);
 
         let current = found(sessions[0].digest());
-        assert!(current.wants_renewal(secs(1), &clocks()), "a gain waits");
+        assert!(current.wants_renewal(secs(1), clocks().renew_after), "a gain waits");
         let successor = TokenDigest::of(&[9; 32]);
         assert!(table.offer(&current, successor, secs(1)).is_some());
         assert_eq!(groups(&found(sessions[0].digest())).as_deref(), Some("dev"));
@@ -187,7 +187,7 @@ mod tests {
         assert!(table.offer(&exchange, TokenDigest::of(&[9; 32]), secs(8)).is_none());
         assert_eq!((found(&old, 9), table.live()), (Ok(0), 1), "the answer may have been lost");
         assert!(table.find_by_id(&exchange.id(), secs(9)).is_some());
-        assert!(exchange.wants_renewal(secs(9), &clocks()), "a look by name presents nothing");
+        assert!(exchange.wants_renewal(secs(9), clocks().renew_after), "a look by name presents nothing");
 
         assert_eq!(keep(&table, &exchange, "{}", 9), Ok(()));
         assert_eq!(found(&new, 10), Ok(1));

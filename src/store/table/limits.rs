@@ -66,7 +66,11 @@ impl InForce {
             signed_in: self.of(Kind::SignedIn),
             remembered: self.of(Kind::Remembered),
             anonymous: self.of(Kind::Anonymous),
-            renew_after: Duration::from_millis(self.renew_after.load(Ordering::Relaxed)),
+            renew_after: self.renew_after(),
         }
+    }
+
+    pub(super) fn renew_after(&self) -> Duration {
+        Duration::from_millis(self.renew_after.load(Ordering::Relaxed))
     }
 }

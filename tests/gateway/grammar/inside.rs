@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use vestibule::net::connection::Link;
+use vestibule::net::fields::{Head, complete};
 use vestibule::net::transport::Transport;
 use vestibule::net::wire::{HeadEnd, Wire};
 
@@ -46,7 +47,8 @@ pub(crate) async fn read(conversation: &Conversation) -> Seen {
         client
     };
     let link = Arc::new(Link::new(0, None, Arc::default()));
-    let wire = Box::new(Wire::new(Transport::Unix(server), link.clone(), Duration::from_mins(1)).expect("a socket"));
+    let wire =
+        Box::new(Wire::new(Transport::Unix(server), link.clone(), Duration::from_mins(1)).expect("a socket"));
     let (seen, _client) = tokio::join!(read_all(wire, &link), sending);
     seen
 }
@@ -54,21 +56,22 @@ pub(crate) async fn read(conversation: &Conversation) -> Seen {
 async fn read_all(mut wire: Box<Wire>, link: &Link) -> Seen {
     let mut seen = Seen::default();
     loop {
-        let (head, framing) = match wire.read_head(LONG, LONG, pin!(std::future::pending())).await {
+        let Head { opening, fields, framing } = match wire.read_head(LONG, LONG, pin!(std::future::pending())).await {
             Ok(read) => read,
             Err(HeadEnd::Refused(rejection)) => {
                 seen.refusal = Some(rejection.reason());
                 return seen;
             }
-            Err(HeadEnd::Idle | HeadEnd::Broken | HeadEnd::Late) => return seen,
+            Err(HeadEnd::Idle | HeadEnd::Broken | HeadEnd::Late | HeadEnd::Http2) => return seen,
         };
         let mut exchange = ServerSession::new_http1(wire);
         exchange.set_keepalive(framing.keep_alive.then_some(75));
-        exchange.set_pipelined_prefix(head);
+        exchange.set_pipelined_prefix(opening);
         if !matches!(exchange.read_request().await, Ok(true)) {
             seen.refusal = Some("parser");
             return seen;
         }
+        complete(exchange.req_header_mut(), fields).expect("the target was parsed before");
         let head = exchange.req_header();
         let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
             (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec())

@@ -1,0 +1,56 @@
+//! Short names for long secrets, to find in memory what was decided about them a moment ago.
+//!
+//! A fingerprint is SipHash-2-4 with 128 bits, a message authentication code: without the key nobody finds a text for a fingerprint
+//! but by guessing at it, or two with the same one. Of a token it takes a third of the time of a SHA-256 where the processor has no instructions
+//! for that, and less where it has. Fingerprints never leave the process.
+
+use crate::domain::secret::Secret;
+use siphasher::sip128::{Hash128, SipHasher24};
+
+/// What a text is found under.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(u64, u64);
+
+impl Fingerprint {
+    /// An index below `length`, evenly spread.
+    pub const fn index(self, length: usize) -> usize {
+        self.0 as usize % length
+    }
+}
+
+/// Makes fingerprints under one key.
+#[derive(Debug)]
+pub struct Fingerprints(Secret<[u8; 16]>);
+
+impl Fingerprints {
+    /// Under this key, which nobody else knows.
+    pub const fn new(key: Secret<[u8; 16]>) -> Self {
+        Self(key)
+    }
+
+    /// The fingerprint of a text.
+    pub fn of(&self, text: &[u8]) -> Fingerprint {
+        let Hash128 { h1, h2 } = SipHasher24::new_with_key(self.0.expose()).hash(text);
+        Fingerprint(h1, h2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_depends_on_every_byte_and_on_the_key() {
+        let [ours, other] = [1, 2].map(|key| Fingerprints::new(Secret::new([key; 16])));
+        let text = b"eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl".to_vec();
+        assert!(ours.of(&text) == ours.of(&text.clone()));
+        assert!(ours.of(&text) != other.of(&text));
+        for at in 0..text.len() {
+            let mut changed = text.clone();
+            changed[at] ^= 1;
+            assert!(ours.of(&text) != ours.of(&changed), "{at}");
+            assert!(ours.of(&text) != ours.of(&text[..at]), "{at}");
+        }
+        assert!((0..1000_u16).all(|n| ours.of(&n.to_le_bytes()).index(7) < 7));
+    }
+}
