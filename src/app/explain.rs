@@ -331,6 +331,7 @@ fn say_parts(rule: &Rule, identity: IdentityRef<'_>, depth: usize, lines: &mut E
         Rule::All(parts) => ("all of".to_owned(), parts),
         Rule::Any(parts) => ("any of".to_owned(), parts),
         Rule::Not(part) => ("not".to_owned(), std::slice::from_ref(part)),
+        Rule::Certificate(_) => (format!("{rule} (here none is shown)"), &[]),
         other => (other.to_string(), &[]),
     };
     lines.say("rule", format!("{}{outcome}  {text}", "  ".repeat(depth)));

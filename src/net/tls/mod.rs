@@ -1,7 +1,7 @@
 //! TLS on our listeners: what it is set up with, and what a handshake comes to.
 //!
 //! A listener's [`TlsTerms`] are part of a configuration like its routes: a reload builds another, connections keep
-//! the one they began with. Certificates are chosen by name ([`choice`]), clients may have to show one of theirs.
+//! the one they began with. Certificates are chosen by name (`choice.rs`), clients may have to show one of theirs.
 //! One crypto library does everything: [`install`] says so to whatever else speaks TLS in this process.
 
 mod certificate;
