@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from test_chromium import fill_in
 from test_curl import sign_in, sign_out
 
+GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 CUT_SECONDS = 1.5
 
@@ -28,11 +29,13 @@ routes: [{{ name: chat, path: /, access: {{ sign_in: [local] }}, upstream: chat 
 
 
 class Chat:
-    """Sends back what it gets; `/ticker` sends on its own all the time."""
+    """Sends back what it gets; `/ticker` sends on its own all the time, `/goodbye` closes at once."""
 
     def __init__(self):
         self.closed = []
-        self.server = websockets.sync.server.serve(self.talk, "127.0.0.1", 0, process_request=self.page)
+        self.server = websockets.sync.server.serve(
+            self.talk, "127.0.0.1", 0, process_request=self.page, max_size=None
+        )
         self.port = self.server.socket.getsockname()[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -47,6 +50,8 @@ class Chat:
                 while True:
                     connection.send("tick" * 100)
                     time.sleep(0.001)
+            if connection.request.path == "/goodbye":
+                connection.close(GOING_AWAY, "closing time")
             for message in connection:
                 connection.send(message)
         except websockets.exceptions.ConnectionClosed:
@@ -97,6 +102,42 @@ def test_a_client_library_is_told_1008_when_the_session_ends(chat, curl):
         assert time.monotonic() - ended < 10, f"the application saw {chat.closed}"
         time.sleep(0.01)
     assert all(at - ended < CUT_SECONDS for _, at in chat.closed), chat.closed
+
+
+@pytest.mark.parametrize("compression", ["deflate", None])
+def test_what_a_client_library_says_arrives(chat, curl, compression):
+    assert sign_in(curl, chat.url, "alice", chat.passwords["alice"]).status == 303
+    cookie = {"Cookie": f"session={curl.cookies()['session']}"}
+
+    def connect(path):
+        return websockets.sync.client.connect(
+            chat.socket_url + path,
+            additional_headers=cookie,
+            origin=chat.url,
+            compression=compression,
+            max_size=None,
+        )
+
+    with connect("/echo") as connection:
+        extensions = [extension.name for extension in connection.protocol.extensions]
+        assert extensions == (["permessage-deflate"] if compression else [])
+        for message in ["", "hello", "\u4f60\u597d" * 1000, b"", secrets.token_bytes(10 << 20), b"a" * (10 << 20)]:
+            connection.send(message)
+            assert connection.recv(timeout=60) == message
+        # In parts, with a ping in between: the application answers it, not the gateway.
+        pong = connection.ping(b"are you there")
+        connection.send(["one, ", "two, ", "three"])
+        assert connection.recv(timeout=10) == "one, two, three"
+        assert pong.wait(timeout=10)
+        for number in range(2000):
+            connection.send(str(number))
+        assert [connection.recv(timeout=10) for _ in range(2000)] == [str(number) for number in range(2000)]
+        connection.close(1000, "enough")
+        assert (connection.protocol.close_rcvd.code, connection.protocol.close_rcvd.reason) == (1000, "enough")
+    with connect("/goodbye") as connection:
+        with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+            connection.recv(timeout=10)
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (GOING_AWAY, "closing time")
 
 
 def test_a_browser_is_told_1008_when_another_tab_signs_out(chat, visitor):

@@ -29,8 +29,8 @@ fn each_event_arrives_before_the_next_is_sent() {
     for (head, framed) in framings {
         let (heard, next) = channel();
         upstream.next(Answer::talk(move |talk| {
-            let head = format!("{head}Content-Type: text/event-stream\r\n\r\n");
-            talk.write_all(head.as_bytes()).expect("the gateway reads");
+            let whole = format!("{head}Content-Type: text/event-stream\r\n\r\n");
+            talk.write_all(whole.as_bytes()).expect("the gateway reads");
             for number in 0..EVENTS {
                 let event = framed(&format!("data: {number}\n\n"));
                 talk.write_all(event.as_bytes()).expect("the gateway reads");
@@ -90,7 +90,7 @@ fn a_long_download_takes_no_memory_however_slowly_it_is_read() {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n");
         talk.write_all(head.as_bytes()).expect("the gateway reads");
         while counter.load(Ordering::Relaxed) < LONG {
-            talk.write_all(&[7; PART]).expect("the gateway reads");
+            talk.write_all(&vec![7; PART]).expect("the gateway reads");
             counter.fetch_add(PART as u64, Ordering::Relaxed);
         }
     }));
@@ -111,7 +111,7 @@ fn a_long_download_takes_no_memory_however_slowly_it_is_read() {
         let part = wire.read_exactly(PART);
         assert!(part.iter().all(|&byte| byte == 7));
         left -= part.len() as u64;
-        if left % (16 << 20) == 0 {
+        if left.is_multiple_of(16 << 20) {
             most = most.max(gateway.resident_bytes());
         }
     }
@@ -139,8 +139,8 @@ fn a_long_upload_takes_no_memory() {
     wire.write(format!("PUT /public HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {LONG}\r\n\r\n"));
     let mut most = before;
     for part in 0..LONG / PART as u64 {
-        wire.write([7; PART]);
-        if part % 256 == 0 {
+        wire.write(vec![7; PART]);
+        if part.is_multiple_of(256) {
             most = most.max(gateway.resident_bytes());
         }
     }

@@ -27,11 +27,11 @@ fn frame(first: u8, masked: bool, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         length @ 0..126 => bytes.push(mask | length as u8),
         length @ 126..0x1_0000 => {
-            bytes.push(mask | 126);
+            bytes.push(mask | 0x7E);
             bytes.extend((length as u16).to_be_bytes());
         }
         length => {
-            bytes.push(mask | 127);
+            bytes.push(mask | 0x7F);
             bytes.extend((length as u64).to_be_bytes());
         }
     }
@@ -93,7 +93,7 @@ fn frames_of_every_kind_pass_untouched() {
         ("the last", frame(0x80, true, b"three")),
         ("a kind that nobody knows", frame(0x8B, true, b"?")),
         ("a length in two bytes", frame(0x82, true, &[0x88; 300])),
-        ("a length in eight bytes", frame(0x82, true, &[0x88; 70_000])),
+        ("a length in eight bytes", frame(0x82, true, &vec![0x88; 70_000])),
         ("a length in too many bytes", b"\x82\xff\0\0\0\0\0\0\0\x01\0\0\0\0a".to_vec()),
         ("no mask, which a client must set", frame(0x81, false, b"hello")),
     ] {
@@ -164,11 +164,11 @@ fn either_side_may_say_goodbye() {
 fn what_was_said_before_the_end_arrives() {
     let upstream = Upstream::recording();
     let gateway = Gateway::before(&upstream);
-    let last_words = frame(0x82, false, &[7; 200_000]);
+    let last_words = frame(0x82, false, &vec![7; 200_000]);
     // The application closes right behind its last words, without a close frame.
     let words = last_words.clone();
     upstream.next(Answer::talk(move |talk| {
-        talk.write_all(&[AGREES, &words].concat()).expect("the gateway reads")
+        talk.write_all(&[AGREES, &words].concat()).expect("the gateway reads");
     }));
     let mut wire = open(&gateway);
     assert!(wire.rest() == last_words);

@@ -208,7 +208,7 @@ fn lines(bytes: &[u8]) -> Vec<usize> {
     std::iter::once(0).chain(behind).filter(|&at| at < bytes.len().max(1)).collect()
 }
 
-fn line_at(bytes: &[u8], index: &Index) -> std::ops::Range<usize> {
+fn line_at(bytes: &[u8], index: Index) -> std::ops::Range<usize> {
     let starts = lines(bytes);
     let number = index.index(starts.len());
     starts[number]..starts.get(number + 1).copied().unwrap_or(bytes.len())
@@ -256,12 +256,12 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
             bytes[at] = bytes[at].wrapping_add(1);
         }
         Change::InsertLine(at, piece) => {
-            let at = line_at(bytes, at).start;
+            let at = line_at(bytes, *at).start;
             bytes.splice(at..at, piece.bytes());
         }
-        Change::RemoveLine(at) => drop(bytes.drain(line_at(bytes, at))),
+        Change::RemoveLine(at) => drop(bytes.drain(line_at(bytes, *at))),
         Change::DoubleLine(at) => {
-            let range = line_at(bytes, at);
+            let range = line_at(bytes, *at);
             let copy = bytes[range.clone()].to_vec();
             bytes.splice(range.end..range.end, copy);
         }

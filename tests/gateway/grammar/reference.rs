@@ -180,8 +180,11 @@ fn head(bytes: &[u8]) -> Result<Option<(Head, &[u8])>, ()> {
     Ok(Some((Head { request, framing, closes }, rest)))
 }
 
-/// RFC 9112 §7.1; the body without its framing, and what is behind it.
-fn chunks(mut bytes: &[u8]) -> Result<Option<(Vec<u8>, &[u8])>, ()> {
+/// A body without its framing, and what is behind it. `None`: its end is not there.
+type Body<'a> = Result<Option<(Vec<u8>, &'a [u8])>, ()>;
+
+/// RFC 9112 §7.1.
+fn chunks(mut bytes: &[u8]) -> Body<'_> {
     let mut body = Vec::new();
     loop {
         let Some((found, rest)) = line(bytes)? else { return Ok(None) };
