@@ -93,6 +93,8 @@ fn usual_name(name: &[u8]) -> Option<HeaderName> {
 
 /// The head that says no more than what frames the message, in one spelling whatever the client's was.
 fn opening(head: &[u8], host: Option<&HeaderValue>, framing: Framing) -> BytesMut {
+    // The check has passed over an empty line before it (RFC 9112 §2.2).
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let line = &head[..memchr(b'\n', head).map_or(0, |feed| feed + 1)];
     let mut opening = BytesMut::with_capacity(line.len() + host.map_or(0, HeaderValue::len) + 64);
     opening.extend_from_slice(line);
@@ -168,6 +170,7 @@ mod tests {
                 "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
             ),
             ("GET / HTTP/1.0\r\nX: y\r\n\r\n", "GET / HTTP/1.0\r\nConnection: close\r\n\r\n"),
+            ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
             (
                 "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
                 "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",

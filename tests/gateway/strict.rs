@@ -64,7 +64,7 @@ const TABLE: &[(&str, &str, Becomes)] = &[
     ("HTTP/0.9", "GET /public HTTP/0.9\r\nHost: wiki.example.com\r\n\r\n", Refused(505, "version")),
     ("HTTP/1.2", "GET /public HTTP/1.2\r\nHost: wiki.example.com\r\n\r\n", Refused(505, "version")),
     ("HTTP/2.0", "GET /public HTTP/2.0\r\nHost: wiki.example.com\r\n\r\n", Refused(505, "version")),
-    ("the preface of HTTP/2, half of it", "PRI * HTTP/2.0\r\n\r\n", Refused(505, "version")),
+    ("the preface of HTTP/2 with a field", "PRI * HTTP/2.0\r\nHost: wiki.example.com\r\n\r\n", Refused(505, "version")),
     ("a method that is no token", "GE(T /public HTTP/1.1\r\nHost: wiki.example.com\r\n\r\n", Refused(400, "request_line")),
     ("a method of bytes above ASCII", "G\u{e9}T /public HTTP/1.1\r\nHost: wiki.example.com\r\n\r\n", Refused(400, "request_line")),
     ("a method that nobody knows", "BREW /public HTTP/1.1\r\nHost: wiki.example.com\r\n\r\n", Sent("BREW /public HTTP/1.1", "")),

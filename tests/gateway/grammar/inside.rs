@@ -56,14 +56,15 @@ pub(crate) async fn read(conversation: &Conversation) -> Seen {
 async fn read_all(mut wire: Box<Wire>, link: &Link) -> Seen {
     let mut seen = Seen::default();
     loop {
-        let Head { opening, fields, framing } = match wire.read_head(LONG, LONG, pin!(std::future::pending())).await {
-            Ok(read) => read,
-            Err(HeadEnd::Refused(rejection)) => {
-                seen.refusal = Some(rejection.reason());
-                return seen;
-            }
-            Err(HeadEnd::Idle | HeadEnd::Broken | HeadEnd::Late | HeadEnd::Http2) => return seen,
-        };
+        let Head { opening, fields, framing } =
+            match wire.read_head(LONG, LONG, pin!(std::future::pending())).await {
+                Ok(read) => read,
+                Err(HeadEnd::Refused(rejection)) => {
+                    seen.refusal = Some(rejection.reason());
+                    return seen;
+                }
+                Err(HeadEnd::Idle | HeadEnd::Broken | HeadEnd::Late | HeadEnd::Http2) => return seen,
+            };
         let mut exchange = ServerSession::new_http1(wire);
         exchange.set_keepalive(framing.keep_alive.then_some(75));
         exchange.set_pipelined_prefix(opening);
