@@ -117,9 +117,9 @@ impl Contender {
         Self { job, child, port, request, folder }
     }
 
-    /// Sends it so many requests.
-    pub(crate) fn load(&mut self, requests: u64) {
-        load::send(self.port, &self.request, requests);
+    /// Sends it so many requests over so many connections.
+    pub(crate) fn load(&mut self, requests: u64, connections: u64) {
+        load::send(self.port, &self.request, requests, connections);
     }
 
     /// User and system time of the process so far.

@@ -3,9 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-/// Connections that ask at the same time.
-const CONNECTIONS: usize = 4;
-
 /// Starts the upstream and gives its port.
 pub(crate) fn upstream() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
@@ -35,14 +32,14 @@ fn answer_all(mut stream: TcpStream, answer: &[u8]) {
     }
 }
 
-/// Sends `requests` times `request` over a few connections; each answer must be a 200.
-pub(crate) fn send(port: u16, request: &[u8], requests: u64) {
+/// Sends `requests` times `request` over so many connections at once; each answer must be a 200.
+pub(crate) fn send(port: u16, request: &[u8], requests: u64, connections: u64) {
     std::thread::scope(|scope| {
-        for _ in 0..CONNECTIONS {
+        for _ in 0..connections {
             scope.spawn(|| {
                 let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the contender listens");
                 stream.set_nodelay(true).expect("a TCP socket");
-                for _ in 0..requests / CONNECTIONS as u64 {
+                for _ in 0..requests / connections {
                     stream.write_all(request).expect("the contender reads");
                     read_answer(&mut stream);
                 }

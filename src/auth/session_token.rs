@@ -15,13 +15,16 @@ use parking_lot::Mutex;
 /// How many cookie values are remembered; some 250 KiB.
 const REMEMBERED_MAX: usize = 4096;
 
+/// What was verified under a fingerprint.
+type Place = Mutex<Option<(Fingerprint, TokenDigest)>>;
+
 /// Believes session tokens of one key ring.
 pub struct SessionTokens {
     ring: KeyRing,
     fingerprints: Fingerprints,
     /// Values whose tag was found right, each in the one place that its fingerprint has, with their digests. A value that the ring
     /// refuses takes nobody's place; other keys come with an object of their own.
-    remembered: Box<[Mutex<Option<(Fingerprint, TokenDigest)>>]>,
+    remembered: Box<[Place]>,
 }
 
 impl SessionTokens {

@@ -1,8 +1,8 @@
 //! Short names for long secrets, to find in memory what was decided about them a moment ago.
 //!
 //! A fingerprint is SipHash-2-4 with 128 bits, a message authentication code: without the key nobody finds a text for a fingerprint
-//! but by guessing at it, or two with the same one. Of a token it takes a third of the time of a SHA-256 where the processor has no instructions
-//! for that, and less where it has. Fingerprints never leave the process.
+//! but by guessing at it, or two with the same one. It takes a fraction of the instructions of a SHA-256 where the processor has none of its own
+//! for that. Fingerprints never leave the process.
 
 use crate::domain::secret::Secret;
 use siphasher::sip128::{Hash128, SipHasher24};

@@ -84,7 +84,7 @@ fn every_other_field_arrives_once_as_it_was_sent_and_in_no_other_request() {
         names.sort_unstable();
         names
     };
-    let set = [
+    let expected = [
         "host",
         "x-forwarded-for",
         "x-forwarded-host",
@@ -93,5 +93,5 @@ fn every_other_field_arrives_once_as_it_was_sent_and_in_no_other_request() {
         "x-request-id",
         "x-two",
     ];
-    assert_eq!(names(&request), set, "nothing of the request before");
+    assert_eq!(names(&request), expected, "nothing of the request before");
 }
