@@ -262,6 +262,31 @@ mod tests {
     }
 
     #[test]
+    fn an_end_waits_for_the_patch_that_came_first() {
+        let notes = Arc::new(Notes::default());
+        let table = Table::new(limits(10), clocks(), Some(notes.clone()));
+        open(&table, session(0), 0);
+        let exchange = table.find(session(0).digest(), secs(1)).expect("live");
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let patch = |_: Option<&HeaderValue>| {
+                scope.spawn(|| {
+                    let _ = tell.send(has_ended(&table.end_by_id(&exchange.id(), End::SignOut)));
+                });
+                assert!(told.recv_timeout(Duration::from_millis(200)).is_err(), "the end does not wait");
+                assert_eq!(exchange.end(), None, "the end is in force already");
+                Ok::<_, ()>(Some(HeaderValue::from_static("{}")))
+            };
+            let patched = table.patch(&exchange, SpaceId(1), secs(1), patch);
+            assert!(patched.is_ok(), "it was there before");
+            assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(true));
+        });
+        assert_eq!(keep(&table, &exchange, "{}", 1), Err(End::SignOut));
+        let notes: Vec<&str> = notes.told.lock().iter().map(|(_, what)| *what).collect();
+        assert_eq!(notes, ["open", "data", "end"]);
+    }
+
+    #[test]
     fn fifty_answers_at_once_offer_one_successor() {
         let (table, sessions) = table_of(1);
         table.touch(&sessions[0], secs(8));
