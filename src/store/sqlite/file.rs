@@ -152,11 +152,13 @@ fn open(path: &Path) -> Result<Database, Problem> {
         rustix::io::Errno::WOULDBLOCK => Problem::InUse,
         error => Problem::System(error.into()),
     })?;
-    keep_private(path, &file)?;
     let is_empty = file.metadata()?.len() == 0;
     let lock = Lock { path: path.to_owned(), file };
     let connection = connect(path)?;
-    schema::prepare(&connection)?;
+    // Somebody else's file stays as it is, its mode too. What a write makes beside ours gets the mode of the file.
+    let version = schema::version(&connection)?;
+    keep_private(path, &lock.file)?;
+    schema::prepare(&connection, version)?;
     if is_empty {
         // The name in the folder is durable too, before the first session is.
         let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
@@ -165,7 +167,7 @@ fn open(path: &Path) -> Result<Database, Problem> {
     Ok(Database { connection, lock })
 }
 
-/// A restored copy may have come with the mode of a backup.
+/// A restored copy may have come with the mode of a backup. Of a file that is known to be ours.
 fn keep_private(path: &Path, file: &File) -> Result<(), Problem> {
     file.set_permissions(Permissions::from_mode(0o600))?;
     for ending in ["-wal", "-shm"] {
@@ -256,6 +258,9 @@ mod tests {
         newer[60..64].copy_from_slice(&9_u32.to_be_bytes());
         let mut foreign = good.clone();
         foreign[68..72].copy_from_slice(&9_u32.to_be_bytes());
+        let mode = |mode| std::fs::set_permissions(scratch.file(), Permissions::from_mode(mode));
+        let mode_of =
+            |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         for (bytes, told) in [
             (newer, "was written by a newer vestibule (schema 9, this one knows 1)"),
             (foreign, "is not a session store of vestibule"),
@@ -263,8 +268,12 @@ mod tests {
             (good[..good.len() - 4096].to_vec(), "is damaged"),
         ] {
             std::fs::write(scratch.file(), &bytes).expect("the folder takes files");
+            mode(0o644).expect("a mode can be set");
             let refusal = refusal(scratch.file());
             assert!(refusal.contains(told), "{refusal}");
+            // What cannot be read may be anybody's.
+            let is_ours = told.contains("newer vestibule");
+            assert_eq!(mode_of(scratch.file()), if is_ours { 0o600 } else { 0o644 }, "{refusal}");
             assert!(std::fs::read(scratch.file()).expect("it is there") == bytes, "{refusal}");
         }
         for (path, told) in [
