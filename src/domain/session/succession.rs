@@ -6,7 +6,9 @@
 
 use super::rest::{Rest, edit};
 use super::stored::Predecessor;
-use super::{Clocks, FIRST, GAIN, Head, KEPT, MOVED, SUPERSEDED_GRACE, Session, at_millis, code_in, instant_in};
+use super::{
+    Clocks, FIRST, GAIN, Head, KEPT, MOVED, SUPERSEDED_GRACE, Session, at_millis, code_in, instant_in,
+};
 use crate::domain::identity::Identity;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
