@@ -125,7 +125,12 @@ fn spare(ctx: &Context) {
     }
 }
 
+/// Notes that a header did not count, with a line once a minute for each reason and route.
 fn note_ignored(parts: &Parts, ctx: &Context, way: Option<&UpstreamWay>, reason: &'static str) {
+    parts.metrics.upstream_ignored(reason);
+    if !parts.paces.lines.allows(("ignored", reason, ctx.route), ctx.now) {
+        return;
+    }
     let route = ctx.route.map(|route| format!("route {}", ctx.snapshot.route[route].name));
     parts.logs.audit(&AuditLine {
         sign_in: way.map(|way| &*way.settings().name),
