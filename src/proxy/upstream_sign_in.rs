@@ -91,6 +91,10 @@ async fn sign_in(
     let opened = parts.open_session(&ctx.snapshot, &new, parts.clock.now())?;
     let (session, token) = parts.settle(opened).await?;
     let (_, cookie) = session_cookie(parts, ctx, Some((&token, &session)));
+    if let (Some(link), Some(route)) = (&ctx.link, ctx.route) {
+        // From here on the answer is this session's: if it lasts, it ends with it.
+        link.tie(session.clone(), ctx.snapshot.route[route].counts_activity);
+    }
     remember::signed_in(ctx, session);
     Ok(cookie)
 }

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 /// Says what the test asks for: `X-Say` is a list of header lines divided by `|`, in which `ID` stands for the request's id.
-/// `X-Say-Before` comes in a 103 before, `X-Say-Behind` in trailers.
+/// `X-Say-Before` comes in a 103 before, `X-Say-Behind` in trailers. `X-Say-Endlessly` makes an answer that lasts.
 fn talkative() -> Upstream {
     Upstream::answering(|request| {
         let id = request.header("x-request-id").expect("every request has an id");
@@ -20,6 +20,20 @@ fn talkative() -> Upstream {
             })
         };
         let (before, said, behind) = (lines("x-say-before"), lines("x-say"), lines("x-say-behind"));
+        if request.header("x-say-endlessly").is_some() {
+            return Answer::talk(move |stream| {
+                let head = format!("HTTP/1.1 200 OK\r\n{said}Transfer-Encoding: chunked\r\n\r\n");
+                let mut written = stream.write_all(head.as_bytes());
+                // Endless for whoever looks for a few seconds.
+                for _ in 0..500 {
+                    if written.is_err() {
+                        return;
+                    }
+                    crate::support::wait::pause(Duration::from_millis(20));
+                    written = stream.write_all(b"6\r\ndata:1\r\n");
+                }
+            });
+        }
         let mut answer = String::new();
         if !before.is_empty() {
             write!(answer, "HTTP/1.1 103 Early Hints\r\n{before}\r\n").expect("a string takes all");
@@ -432,6 +446,39 @@ fn the_exchange_that_ends_its_own_session_is_not_cut_and_another_is() {
         let cut = other.try_response_to("POST");
         let is_whole = cut.ok().flatten().is_some_and(|answer| answer.is_whole && answer.status() == 303);
         assert!(!is_whole, "another exchange of the session is cut: {said}");
+    }
+}
+
+#[test]
+fn an_answer_that_lasts_ends_with_the_session_that_it_opened() {
+    let upstream = talkative();
+    let gateway = setup(&upstream).start();
+    let alice = gateway.browser();
+    // With the session of the first round the browser comes again; the answer outlives that one.
+    for round in 0..2 {
+        let request =
+            alice.own_post("/login").headers(&[("X-Say", ALICE), ("X-Say-Endlessly", "1")]).body("");
+        let mut wire = gateway.connect();
+        wire.write(request.bytes());
+        let head = wire.head();
+        assert_eq!(head.status(), 200);
+        let line = head.header("set-cookie").expect("a session cookie");
+        let value = line.split(['=', ';']).nth(1).expect("a pair");
+        gateway.secrets().note_ours("a session cookie", value);
+        alice.set_cookie(SESSION, value);
+        // Long enough for a look at every stream.
+        crate::support::wait::pause(Duration::from_millis(700));
+        assert_eq!(wire.read_exactly(11), b"6\r\ndata:1\r\n", "round {round}");
+        assert_eq!(alice.get("/forum").send().status(), 303);
+        if round == 1 {
+            assert_eq!(gateway.admin("DELETE", "/sessions?subject=alice", "").status(), 200);
+            let since = crate::support::wait::now();
+            let (rest, _) = wire.until_closed();
+            assert!(since.elapsed() < Duration::from_millis(1500), "{:?}", since.elapsed());
+            assert!(!rest.ends_with(b"0\r\n\r\n"), "it looks whole");
+            let line = gateway.wait_for_line("of the cut answer", |line| line["decision"] == "cut");
+            assert_eq!((&line["reason"], &line["method"]), (&"revoked".into(), &"POST".into()));
+        }
     }
 }
 
