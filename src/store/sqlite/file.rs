@@ -65,6 +65,11 @@ pub(super) enum Problem {
         "is damaged ({0}); restore a backup of it, or move it away with its `-wal` and `-shm`, which signs everybody out"
     )]
     Damaged(rusqlite::Error),
+    #[error(
+        "cannot be used ({0}); it, the folder it lies in, and its `-wal` and `-shm` must be writable for the user that runs \
+         vestibule"
+    )]
+    Unwritable(#[source] rusqlite::Error),
     #[error("could not be read to its end; the log says why")]
     Unread,
     #[error("cannot be used: {0}")]
@@ -84,6 +89,9 @@ impl From<rusqlite::Error> for Problem {
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged(error),
             // Another kind of file, or one whose first bytes are gone: which of both, the caller may know.
             Some(ErrorCode::NotADatabase) => Self::NotOurs,
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                Self::Unwritable(error)
+            }
             _ => Self::Sql(error),
         }
     }
@@ -284,6 +292,16 @@ mod tests {
             let refusal = refusal(&path);
             assert!(refusal.contains(told), "{refusal}");
         }
+    }
+
+    #[test]
+    fn what_may_not_be_written_beside_the_file_is_told_with_the_remedy() {
+        let scratch = Scratch::new();
+        drop(Database::open(scratch.file()).expect("a new file"));
+        // Stands for a folder that takes no files, which it would all the same if these tests run as root.
+        std::fs::create_dir(scratch.folder().join("sessions.db-wal")).expect("the folder takes folders");
+        let refusal = refusal(scratch.file());
+        assert!(refusal.contains("must be writable for the user that runs vestibule"), "{refusal}");
     }
 
     #[test]
