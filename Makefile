@@ -47,3 +47,5 @@ soak:
 	PROPTEST_CASES=$(CASES) cargo test --locked --test gateway -- --nocapture grammar::
 	@echo '--- $(KILLS) times kill -9 under load: nothing acknowledged is lost, nothing ended comes back'
 	KILL_ROUNDS=$(KILLS) cargo test --locked --test gateway -- --nocapture whatever_was_acknowledged_survives
+	@echo '--- 100,000 hits without a cookie push nobody out'
+	HITS=100000 cargo test --locked --test gateway -- hits_without_a_cookie_cost_nothing

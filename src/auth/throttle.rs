@@ -18,6 +18,7 @@ use crate::domain::time::Timestamp;
 use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use std::hash::{Hash, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -102,6 +103,8 @@ impl Attempt {
 /// The counts. One object for the life of the process: a reload forgives nobody.
 pub struct Throttle {
     keys: RandomState,
+    /// Held from the look at the counts until the attempt is counted: of many at the same instant each sees those before it.
+    admitting: Mutex<()>,
     counts: Cache<u64, Failures>,
     familiar: Cache<u64, Timestamp>,
 }
@@ -119,7 +122,7 @@ impl Throttle {
             // LRU: moka's default policy would drop the newest counts of a full cache first.
             Cache::builder().max_capacity(ENTRIES_MAX).eviction_policy(EvictionPolicy::lru()).build()
         }
-        Self { keys: RandomState::new(), counts: cache(), familiar: cache() }
+        Self { keys: RandomState::new(), admitting: Mutex::new(()), counts: cache(), familiar: cache() }
     }
 
     /// Admits an attempt to sign in as `subject`, or says when to come again. A name that no file knows counts like
@@ -137,6 +140,7 @@ impl Throttle {
         now: Timestamp,
     ) -> Result<Attempt, RetryAfter> {
         let device = device.map(|device| self.key("device", device));
+        let _admitting = self.admitting.lock();
         let attempt = Attempt {
             own: self.key("own", (source, subject, network)),
             subject: self.key("subject", (source, subject)),
@@ -282,6 +286,30 @@ mod tests {
         ] {
             let [a, b] = [one, other].map(|text| Network::of(text.parse().expect("an address")));
             assert_eq!(a == b, same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn of_many_at_the_same_instant_no_more_pass_than_one_after_the_other() {
+        let start = std::sync::Barrier::new(4);
+        for round in 0..3_000 {
+            let throttle = Throttle::new();
+            let attempt = |now| throttle.admit("local", "alice", network(1), None, now).is_ok();
+            for _ in 1..OWN.free {
+                assert!(attempt(secs(0)));
+            }
+            let passed: usize = std::thread::scope(|scope| {
+                let tries: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            start.wait();
+                            usize::from(attempt(secs(0)))
+                        })
+                    })
+                    .collect();
+                tries.into_iter().map(|one| one.join().expect("nobody panics")).sum()
+            });
+            assert_eq!(passed, 1, "round {round}");
         }
     }
 

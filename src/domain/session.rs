@@ -307,8 +307,8 @@ struct Head {
     /// Milliseconds of the last use, shifted left by [`CODE_BITS`], and below them how it ended or that it moved; 0 while
     /// it lives.
     life: AtomicU64,
-    /// Milliseconds of the first presentation of the token, shifted left by [`CODE_BITS`], and below them [`FIRST`] and
-    /// [`GAIN`]. Written under the cell.
+    /// Milliseconds of the first presentation of the token, shifted left by [`CODE_BITS`], and below them [`FIRST`],
+    /// [`GAIN`] and [`KEPT`]. Written under the cell.
     standing: AtomicU64,
     cell: Mutex<Option<Box<Rest>>>,
     opened_at: Timestamp,
@@ -336,6 +336,8 @@ const MOVED: u64 = CODE_MASK;
 const FIRST: u64 = 1;
 /// In a standing: a gain waits for the next token.
 const GAIN: u64 = 2;
+/// In a standing, beside [`FIRST`]: the token is as durable as it gets, and may be sent without another word to a store.
+const KEPT: u64 = 4;
 /// A use is written down only when the last one is at least this fraction of the idle timeout old.
 const TOUCHES_PER_IDLE_TIMEOUT: u32 = 20;
 

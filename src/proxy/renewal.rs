@@ -40,6 +40,7 @@ pub(crate) async fn offer(
     let offered = parts.sessions.offer(session, digest, parts.clock.now())?;
     // A renewal can wait for the next answer; the visitor should not wait for a disk.
     tokio::time::timeout(OFFER_WAIT_MAX, offered.done()).await.ok()?.ok()?;
+    parts.sessions.offer_kept(session, &digest);
     Some(session_cookie(parts, ctx, Some((&token.encode(), session))).1)
 }
 

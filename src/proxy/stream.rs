@@ -3,6 +3,9 @@
 //! A request is decided once, and an exchange keeps its configuration to its end. Where the answer lasts (a `WebSocket`, server-sent
 //! events, a long download) each newer configuration decides about it again, by what the request asked and what the session
 //! is by then; one that it refuses is cut. Short answers are over before that could matter, and keep nothing.
+//!
+//! On public routes nothing is decided by a session; but where the application was given what a visitor's session holds, the
+//! answer is that visitor's, and if it lasts, it ends with the session too.
 
 use crate::domain::access::Access;
 use crate::domain::decision::{Credential, Presented, Rejection, decide};
@@ -13,6 +16,7 @@ use crate::net::tls::Secured;
 use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::parts::Parts;
+use crate::proxy::visit::Patches;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -34,12 +38,17 @@ struct Asked {
     headers: HeaderMap,
 }
 
-/// If the answer with this head may last, sees to it that newer configurations decide about the exchange again.
+/// If the answer with this head may last, sees to it that it ends with the session whose data it may tell, or that newer
+/// configurations decide about the exchange again.
 pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &ResponseHeader, ctx: &Context) {
     let (Some(link), Some(host)) = (&ctx.link, request.headers.get(HOST)) else { return };
-    let is_sessions =
-        ctx.admission.as_ref().and_then(|admission| admission.credential()?.session()).is_some();
-    if !is_sessions || !may_last(answer, ctx) {
+    if !may_last(answer, ctx) {
+        return;
+    }
+    if ctx.admitting().is_none() {
+        if let (Patches::Taken(_), Some(visitor), Some(route)) = (ctx.patches, &ctx.visitor, ctx.route) {
+            link.tie(visitor.clone(), ctx.snapshot.route[route].counts_activity);
+        }
         return;
     }
     let asked = Asked {

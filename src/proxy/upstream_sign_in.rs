@@ -91,6 +91,10 @@ async fn sign_in(
     let opened = parts.open_session(&ctx.snapshot, &new, parts.clock.now())?;
     let (session, token) = parts.settle(opened).await?;
     let (_, cookie) = session_cookie(parts, ctx, Some((&token, &session)));
+    if let (Some(link), Some(route)) = (&ctx.link, ctx.route) {
+        // From here on the answer is this session's: if it lasts, it ends with it.
+        link.tie(session.clone(), ctx.snapshot.route[route].counts_activity);
+    }
     remember::signed_in(ctx, session);
     Ok(cookie)
 }
@@ -125,7 +129,12 @@ fn spare(ctx: &Context) {
     }
 }
 
+/// Notes that a header did not count, with a line once a minute for each reason and route.
 fn note_ignored(parts: &Parts, ctx: &Context, way: Option<&UpstreamWay>, reason: &'static str) {
+    parts.metrics.upstream_ignored(reason);
+    if !parts.paces.lines.allows(("ignored", reason, ctx.route), ctx.now) {
+        return;
+    }
     let route = ctx.route.map(|route| format!("route {}", ctx.snapshot.route[route].name));
     parts.logs.audit(&AuditLine {
         sign_in: way.map(|way| &*way.settings().name),

@@ -225,7 +225,9 @@ impl Table {
     /// refuses; it never ends a live one for another subject's. A session that stands under the same digest or id is superseded.
     ///
     /// A store that cannot write is asked first: then nobody loses a session, or data, for one that cannot be kept. The opening
-    /// that meets the first failure is told only when what it replaces has ended, and the data that moved is lost with it.
+    /// that meets the first failure is told only when what it replaces has ended, and the data that moved is lost with it. To
+    /// end that only after the commit would leave a while in which both live: a patch that the former takes then is
+    /// acknowledged and lost, a second opening takes the same place again, and an end of one of them is none of the other's.
     pub fn open(&self, session: Session, instead_of: &[Session], now: Timestamp) -> Result<Opened, Refused> {
         if !self.can_write() {
             return Err(Refused::Unavailable);

@@ -41,7 +41,7 @@ pub enum Outcome {
     TooMany,
     /// 503: we could not say.
     Unavailable,
-    /// Passed with an identity, and was cut: its session ended, or a newer configuration refuses it.
+    /// Passed, and was cut: its session ended, or a newer configuration refuses it.
     Cut,
 }
 
@@ -93,6 +93,7 @@ pub struct Metrics {
     /// Sign-ins that a full table refused.
     pub sessions_refused: IntCounter,
     session_patches: IntCounterVec,
+    upstream_ignored: IntCounterVec,
     sign_in_failures: IntCounterVec,
     decisions: IntCounterVec,
     /// Names of the routes whose series exist.
@@ -154,6 +155,12 @@ impl Metrics {
             ),
             sessions_ended: counters(&r, "sessions_ended_total", "Sessions ended, by what", "reason"),
             sessions_refused: counter(&r, "sessions_refused_total", "Sign-ins refused by a full table"),
+            upstream_ignored: counters(
+                &r,
+                "upstream_ignored_total",
+                "Sign-ins and sign-outs that an application said and that did not count",
+                "reason",
+            ),
             session_patches: counters(
                 &r,
                 "session_patches_total",
@@ -254,6 +261,11 @@ impl Metrics {
     /// Counts a patch of session data; `result` is a word of this code.
     pub fn session_patch(&self, result: &'static str) {
         self.session_patches.with_label_values(&[result]).inc();
+    }
+
+    /// Counts what an application said of a sign-in or sign-out in vain.
+    pub fn upstream_ignored(&self, reason: &'static str) {
+        self.upstream_ignored.with_label_values(&[reason]).inc();
     }
 
     /// Counts a refused sign-in.

@@ -261,16 +261,26 @@ fn a_flood_of_visitors_pushes_nobody_out() {
     assert!(gateway.lines_of("table_full") <= 2);
 }
 
+/// Hits of the test below; `make soak` asks for 100,000.
+fn hits() -> u32 {
+    std::env::var("HITS").ok().and_then(|hits| hits.parse().ok()).unwrap_or(3_000)
+}
+
 #[test]
 fn hits_without_a_cookie_cost_nothing() {
     let upstream = Upstream::prompted();
-    let gateway = shop(&upstream, "{ anonymous: { capacity: 3 } }").start();
+    let gateway = shop(&upstream, "{ anonymous: { capacity: 4 } }").start();
+    let (alice, early) = (gateway.browser(), gateway.browser());
+    alice.sign_in("alice");
+    early.keep("/shop", CART);
     let mut wire = gateway.connect();
-    for _ in 0..3_000 {
+    for _ in 0..hits() {
         let answer = gateway.get("/shop").send_over(&mut wire);
         assert_eq!((answer.status(), answer.all("set-cookie").len()), (200, 0));
     }
     assert!(session_cookie(&first_visit(&gateway, &[])).is_some(), "there is room for who keeps something");
+    assert!(alice.is_signed_in(), "nobody was pushed out");
+    assert_eq!(early.data("/shop"), Some(json!({"cart": [7]})));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const SESSIONS: &str = "{ store: { sqlite: sessions.db }, per_subject: { max: 100000 }, anonymous: {} }";
@@ -370,7 +370,7 @@ impl Doors {
     }
 
     /// Opens, patches and ends sessions until the process dies.
-    fn use_until_it_dies(&self, mut dice: Dice, over: &AtomicBool) -> Vec<Known> {
+    fn use_until_it_dies(&self, mut dice: Dice, over: &AtomicBool, opened: &AtomicU64) -> Vec<Known> {
         let mut known: Vec<Known> = Vec::new();
         while !over.load(Ordering::Relaxed) {
             let live = known.iter().filter(|session| session.end == Ending::Live).count() as u64;
@@ -405,6 +405,7 @@ impl Doors {
                         asked: None,
                         end: Ending::Live,
                     });
+                    opened.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }
@@ -439,13 +440,17 @@ fn whatever_was_acknowledged_survives_being_killed_at_any_moment() {
     let mut known: Vec<Known> = Vec::new();
     let rounds = kill_rounds();
     for round in 1..=rounds {
-        let (doors, over) = (&doors, &AtomicBool::new(false));
+        let (doors, over, opened) = (&doors, &AtomicBool::new(false), &AtomicU64::new(0));
         let fresh = std::thread::scope(|scope| {
             let seeds: Vec<u64> = (0..6).map(|_| dice.below(u64::MAX - 1) + 1).collect();
             let workers: Vec<_> = seeds
                 .into_iter()
-                .map(|seed| scope.spawn(move || doors.use_until_it_dies(Dice(seed), over)))
+                .map(|seed| scope.spawn(move || doors.use_until_it_dies(Dice(seed), over, opened)))
                 .collect();
+            // Every other time it may die before anything was acknowledged; a slow disk must not make that every time.
+            if round % 2 == 0 {
+                wait::until("some are open", || (opened.load(Ordering::Relaxed) >= 6).then_some(()));
+            }
             wait::pause(Duration::from_millis(dice.below(250)));
             gateway.kill();
             over.store(true, Ordering::Relaxed);

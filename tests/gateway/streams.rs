@@ -232,6 +232,34 @@ fn a_sign_out_in_another_tab_cuts_every_kind_of_stream_and_nobody_elses() {
 }
 
 #[test]
+fn an_answer_that_was_given_a_visitors_data_ends_with_that_session_on_public_pages_too() {
+    const LASTING: [Kind; 5] = [Kind::Idle, Kind::Busy, Kind::InFrame, Kind::Events, Kind::Download];
+    let upstream = Upstream::recording();
+    let gateway = Setup::before(&upstream)
+        .routes(&[
+            "{ name: shop, host: wiki.example.com, path: /shop, access: public, upstream: app,
+               session: { data: true } }",
+            "{ name: wiki, host: wiki.example.com, path: /, upstream: app,
+               access: { sign_in: [local], allow: everyone } }",
+        ])
+        .start();
+    let (alice, stranger) = (gateway.browser(), gateway.browser());
+    alice.sign_in("alice");
+    let open = |kind: &Kind, visitor| Stream::open(*kind, "/shop", visitor, &gateway, &upstream);
+    let alices: Vec<Stream> = LASTING.iter().map(|kind| open(kind, &alice)).collect();
+    let mut others: Vec<Stream> = LASTING.iter().map(|kind| open(kind, &stranger)).collect();
+    // What has no answer yet is for everybody; and what comes with a short length is over soon.
+    others.extend([Kind::Waiting, Kind::Upload, Kind::Length].iter().map(|kind| open(kind, &alice)));
+    alice.sign_out(false);
+    let since = now();
+    for stream in alices {
+        stream.sees_its_end(since);
+    }
+    pause(Duration::from_millis(300));
+    others.iter_mut().for_each(Stream::goes_on);
+}
+
+#[test]
 fn an_operators_hand_cuts_streams() {
     let upstream = Upstream::recording();
     let gateway = Gateway::before(&upstream);

@@ -1,7 +1,7 @@
 //! A session as a store keeps it: everything that outlives a process, in the open.
 
 use super::{
-    FIRST, GAIN, Head, Kind, Lifetimes, MOVED, Rest, SPACES_MAX, ScopeId, Session, SessionId, SpaceId,
+    FIRST, GAIN, Head, KEPT, Kind, Lifetimes, MOVED, Rest, SPACES_MAX, ScopeId, Session, SessionId, SpaceId,
     at_millis, instant_in, millis,
 };
 use crate::domain::access::EntryId;
@@ -129,7 +129,7 @@ impl Restored {
         let gain = if self.gain.is_some() { GAIN } else { 0 };
         let head = Head {
             life: AtomicU64::new(at_millis(self.last_used_at)),
-            standing: AtomicU64::new(self.presented_at.map_or(FIRST, at_millis) | gain),
+            standing: AtomicU64::new(self.presented_at.map_or(FIRST | KEPT, at_millis) | gain),
             cell: Mutex::new((!rest.is_empty()).then(|| Box::new(rest))),
             opened_at: self.opened_at,
             token_issued_at: self.issued_at,

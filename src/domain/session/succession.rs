@@ -6,7 +6,7 @@
 
 use super::rest::{Rest, edit};
 use super::stored::Predecessor;
-use super::{FIRST, GAIN, Head, MOVED, SUPERSEDED_GRACE, Session, at_millis, code_in, instant_in};
+use super::{FIRST, GAIN, Head, KEPT, MOVED, SUPERSEDED_GRACE, Session, at_millis, code_in, instant_in};
 use crate::domain::identity::Identity;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
@@ -118,6 +118,22 @@ impl Session {
     /// Whether it is the successor, not presented yet, of the token of that digest.
     pub(crate) fn offers_to(&self, digest: &TokenDigest) -> bool {
         self.is_first() && self.predecessor().is_some_and(|before| before.digest == *digest)
+    }
+
+    /// Notes that this successor, which an answer offered, is as durable as it gets.
+    pub(crate) fn offer_kept(&self, successor: &TokenDigest) {
+        self.held(|session, _| {
+            if session.digest() == successor {
+                session.head().standing.fetch_or(KEPT, Ordering::AcqRel);
+            }
+        });
+    }
+
+    /// Whether `successor` is offered to the token of `digest`, and durable.
+    pub(crate) fn is_kept_offer(&self, digest: &TokenDigest, successor: &TokenDigest) -> bool {
+        self.digest() == successor
+            && self.head().standing.load(Ordering::Acquire) & KEPT != 0
+            && self.offers_to(digest)
     }
 
     /// The token before, while it may still serve.

@@ -1,7 +1,7 @@
 //! `account`: one's own sessions; end one, end all others. Own are those of the same subject of the same source.
 
-use super::form::{self, Form};
-use super::{LISTED_MAX, current_session, end_session, is_own_form, kept, login, logout};
+use super::form::{self, Form, Recipient};
+use super::{LISTED_MAX, current_session, end_session, kept, login, logout};
 use crate::domain::decision::Rejection;
 use crate::domain::session::{End, Session, State};
 use crate::proxy::context::Context;
@@ -19,9 +19,7 @@ const ACCOUNT: &str = "/_vestibule/account";
 /// Shows the sessions; who is not signed in is sent to do so.
 pub(super) fn ask(parts: &Parts, head: &RequestHeader, ctx: &mut Context) -> Result<Answer, Rejection> {
     let Some(own) = own_session(parts, head, ctx) else { return Ok(sign_in_first(StatusCode::FOUND)) };
-    let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
-    let (browser, fresh) = form::browser_of(forms, head, ctx)?;
-    let form_token = forms.issue(&browser, &purpose(&own), ctx.now);
+    let recipient = Recipient::of(head, ctx)?;
     let all = of_same_subject(parts, &own, ctx);
     let listed: Vec<Listed> =
         all.iter().take(LISTED_MAX).map(|session| Listed::of(session, session.id() == own.id())).collect();
@@ -30,13 +28,10 @@ pub(super) fn ask(parts: &Parts, head: &RequestHeader, ctx: &mut Context) -> Res
         subject: &subject,
         sessions: &listed,
         more: all.len() - listed.len(),
-        form_token: &form_token,
+        form_token: &recipient.token(&purpose(&own), ctx),
     };
-    let mut answer = Answer::page(StatusCode::OK, ctx, head, &Page::Account(account));
-    if let Some((name, value)) = fresh {
-        answer = answer.with(name, value);
-    }
-    Ok(answer)
+    let page = Answer::page(StatusCode::OK, ctx, head, &Page::Account(account));
+    Ok(recipient.send(page))
 }
 
 /// Ends what the form names.
@@ -45,14 +40,10 @@ pub(super) async fn answer(
     exchange: &mut Exchange,
     ctx: &mut Context,
 ) -> Result<Answer, Rejection> {
-    if !is_own_form(exchange.req_header(), ctx) {
-        return Err(Rejection::BadForm("other_origin"));
-    }
-    let form = Form::read(exchange).await?;
+    let form = Form::read(exchange, ctx).await?;
     let head = exchange.req_header();
     let Some(own) = own_session(parts, head, ctx) else { return Ok(sign_in_first(StatusCode::SEE_OTHER)) };
-    let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
-    if !form::is_proved(forms, head, ctx, &purpose(&own), form.field(field::FORM_TOKEN)) {
+    if !form::is_proved(head, ctx, &purpose(&own), form.field(field::FORM_TOKEN)) {
         return Err(Rejection::BadForm("form_token"));
     }
     let others = form.field(field::OTHERS) == "1";

@@ -3,7 +3,7 @@
 //! The password was right and is not asked for again. What the form brings instead is a proof ([`crate::auth::proof`]): of this
 //! browser, this way, this user and this credential, five minutes old at most, and good for one session.
 
-use super::form::{self, Form};
+use super::form::{Form, Recipient};
 use super::login::{self, Asked, Entered};
 use super::{LISTED_MAX, end_session, kept, presented_sessions};
 use crate::auth::proof::Proved;
@@ -25,14 +25,11 @@ pub(super) fn ask(
     found: &User,
     sessions: &[Session],
 ) -> Result<Answer, Rejection> {
-    let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
-    let (browser, fresh) = form::browser_of(forms, head, ctx)?;
-    let proof = asked.way.proofs().issue(forms, &browser, &proved(asked, found), ctx.now);
-    let mut answer = page(head, ctx, asked, sessions, &Shown { proof: &proof, chosen: &[], at_least: None });
-    if let Some((name, value)) = fresh {
-        answer = answer.with(name, value);
-    }
-    Ok(answer)
+    let recipient = Recipient::of(head, ctx)?;
+    let Recipient { forms, browser, .. } = &recipient;
+    let proof = asked.way.proofs().issue(forms, browser, &proved(asked, found), ctx.now);
+    let page = page(head, ctx, asked, sessions, &Shown { proof: &proof, chosen: &[], at_least: None });
+    Ok(recipient.send(page))
 }
 
 /// What the page is to show besides the sessions.
@@ -116,8 +113,7 @@ pub(super) async fn answer(
 }
 
 fn is_proved(head: &RequestHeader, ctx: &Context, asked: &Asked, found: &User, proof: &str) -> bool {
-    let Some(forms) = &ctx.snapshot.forms else { return false };
-    form::known_browser(forms, head, ctx).is_some_and(|browser| {
+    Recipient::known(head, ctx).is_some_and(|Recipient { forms, browser, .. }| {
         asked.way.proofs().is_good(forms, proof, &browser, &proved(asked, found), ctx.now)
     })
 }

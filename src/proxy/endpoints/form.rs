@@ -1,10 +1,11 @@
 //! Forms: read once, bounded in bytes and time, and proved to come from a page of ours.
 
-use super::{host_cookie, own_cookie};
+use super::{host_cookie, is_own_form, own_cookie};
 use crate::auth::form::{BrowserSecret, FormTokens};
 use crate::domain::decision::Rejection;
 use crate::domain::secret::Secret;
 use crate::proxy::context::Context;
+use crate::proxy::respond::Answer;
 use crate::proxy::snapshot::Snapshot;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Version};
@@ -18,51 +19,67 @@ const FORM_BYTES_MAX: usize = 8 * 1024;
 /// The longest that a form may take to arrive.
 const FORM_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A Set-Cookie line: the field's name and its value.
-type NewCookie = (&'static str, HeaderValue);
+/// A browser that is about to get a form, or has sent one: what is made for it is worth nothing in another.
+pub(super) struct Recipient<'a> {
+    pub(super) forms: &'a FormTokens,
+    pub(super) browser: BrowserSecret,
+    /// The cookie to set where the browser brought none: the field's name and its value.
+    fresh: Option<(&'static str, HeaderValue)>,
+}
 
-/// The secret that ties forms to this browser, and the cookie to set where it has none yet.
-pub(super) fn browser_of(
-    forms: &FormTokens,
-    head: &RequestHeader,
-    ctx: &Context,
-) -> Result<(BrowserSecret, Option<NewCookie>), Rejection> {
-    if let Some(browser) = known_browser(forms, head, ctx) {
-        return Ok((browser, None));
+impl<'a> Recipient<'a> {
+    /// The browser of this request; one that comes without our cookie gets it with the page.
+    ///
+    /// # Errors
+    ///
+    /// Nobody signs in here: there are no forms.
+    pub(super) fn of(head: &RequestHeader, ctx: &'a Context) -> Result<Self, Rejection> {
+        let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
+        if let Some(known) = Self::known(head, ctx) {
+            return Ok(known);
+        }
+        let name = Snapshot::form_cookie(ctx.outside());
+        let (browser, cookie) = forms.new_browser().map_err(|_| Rejection::Internal("random"))?;
+        Ok(Self { forms, browser, fresh: Some(host_cookie(ctx, name, Some(&cookie), None)) })
     }
-    let name = Snapshot::form_cookie(ctx.outside());
-    let (browser, cookie) = forms.new_browser().map_err(|_| Rejection::Internal("random"))?;
-    Ok((browser, Some(host_cookie(ctx, name, Some(&cookie), None))))
+
+    /// The browser of this request, where it brings our cookie.
+    pub(super) fn known(head: &RequestHeader, ctx: &'a Context) -> Option<Self> {
+        let forms = ctx.snapshot.forms.as_ref()?;
+        let cookie = own_cookie(&head.headers, Snapshot::form_cookie(ctx.outside()))?;
+        Some(Self { forms, browser: forms.browser(cookie.as_bytes())?, fresh: None })
+    }
+
+    /// The token of a form that is good for `purpose`.
+    pub(super) fn token(&self, purpose: &str, ctx: &Context) -> String {
+        self.forms.issue(&self.browser, purpose, ctx.now)
+    }
+
+    /// The page with the form, and the cookie that the form is tied to.
+    pub(super) fn send(self, page: Answer) -> Answer {
+        match self.fresh {
+            Some((name, value)) => page.with(name, value),
+            None => page,
+        }
+    }
 }
 
-/// The secret of a browser that brings its cookie.
-pub(super) fn known_browser(
-    forms: &FormTokens,
-    head: &RequestHeader,
-    ctx: &Context,
-) -> Option<BrowserSecret> {
-    own_cookie(&head.headers, Snapshot::form_cookie(ctx.outside()))
-        .and_then(|value| forms.browser(value.as_bytes()))
-}
-
-/// Whether `token` was issued to this browser for `purpose`, and lately.
-pub(super) fn is_proved(
-    forms: &FormTokens,
-    head: &RequestHeader,
-    ctx: &Context,
-    purpose: &str,
-    token: &str,
-) -> bool {
-    known_browser(forms, head, ctx).is_some_and(|browser| forms.check(token, &browser, purpose, ctx.now))
+/// Whether `token` was made for this browser and `purpose`, and lately.
+pub(super) fn is_proved(head: &RequestHeader, ctx: &Context, purpose: &str, token: &str) -> bool {
+    Recipient::known(head, ctx)
+        .is_some_and(|known| known.forms.check(token, &known.browser, purpose, ctx.now))
 }
 
 /// The fields of a form (`application/x-www-form-urlencoded`); wiped when dropped.
 pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Reads the request's body as a form.
-    pub(super) async fn read(exchange: &mut Exchange) -> Result<Self, Rejection> {
+    /// Reads the request's body as a form that a page of ours has sent.
+    pub(super) async fn read(exchange: &mut Exchange, ctx: &Context) -> Result<Self, Rejection> {
         let head = exchange.req_header();
+        if !is_own_form(head, ctx) {
+            return Err(Rejection::BadForm("other_origin"));
+        }
         let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {

@@ -4,10 +4,9 @@
 //! in (login CSRF). A sign-in always opens a new session under a new token; the one that the browser came with is dead in
 //! the same step. Whoever has as many sessions as are allowed chooses which to end ([`super::choose`]).
 
-use super::form::{self, Form};
+use super::form::{self, Form, Recipient};
 use super::{
-    LOGIN, choose, end_session, host_cookie, is_own_form, kept, own_cookie, presented_sessions,
-    session_cookie, user_agent,
+    LOGIN, choose, end_session, host_cookie, kept, own_cookie, presented_sessions, session_cookie, user_agent,
 };
 use crate::auth::password::{PasswordWay, Refused};
 use crate::auth::throttle::Network;
@@ -81,9 +80,10 @@ struct Shown<'a> {
 
 fn page(head: &RequestHeader, ctx: &Context, shown: &Shown<'_>) -> Result<Answer, Rejection> {
     let ways = ways_of(&ctx.snapshot, head, shown.return_to);
-    let forms = ctx.snapshot.forms.as_ref().filter(|_| !ways.is_empty()).ok_or(Rejection::NoRoute)?;
-    let (browser, fresh) = form::browser_of(forms, head, ctx)?;
-    let form_token = forms.issue(&browser, PURPOSE, ctx.now);
+    if ways.is_empty() {
+        return Err(Rejection::NoRoute);
+    }
+    let recipient = Recipient::of(head, ctx)?;
     let (mut listed, mut links) = (Vec::new(), Vec::new());
     for &number in &ways {
         match &ctx.snapshot.ways[number] {
@@ -103,15 +103,11 @@ fn page(head: &RequestHeader, ctx: &Context, shown: &Shown<'_>) -> Result<Answer
         links: &links,
         remember: ctx.snapshot.rules.remember_me.then_some(shown.remember),
         return_to: shown.return_to.as_str(),
-        form_token: &form_token,
+        form_token: &recipient.token(PURPOSE, ctx),
         user: shown.user,
         message: shown.message,
     };
-    let mut answer = Answer::page(shown.status, ctx, head, &Page::Login(login));
-    if let Some((name, value)) = fresh {
-        answer = answer.with(name, value);
-    }
-    Ok(answer)
+    Ok(recipient.send(Answer::page(shown.status, ctx, head, &Page::Login(login))))
 }
 
 /// The form again, with what went wrong.
@@ -171,17 +167,13 @@ pub(super) async fn answer(
     exchange: &mut Exchange,
     ctx: &mut Context,
 ) -> Result<Answer, Rejection> {
-    if !is_own_form(exchange.req_header(), ctx) {
-        return Err(Rejection::BadForm("other_origin"));
-    }
-    let form = Form::read(exchange).await?;
+    let form = Form::read(exchange, ctx).await?;
     let head = exchange.req_header();
     let asked = asked(&form, head, ctx)?;
     if !form.field(field::PROOF).is_empty() {
         return choose::answer(parts, head, ctx, &form, &asked).await;
     }
-    let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
-    if !form::is_proved(forms, head, ctx, PURPOSE, form.field(field::FORM_TOKEN)) {
+    if !form::is_proved(head, ctx, PURPOSE, form.field(field::FORM_TOKEN)) {
         return again(head, ctx, &asked, Message::Expired, StatusCode::FORBIDDEN);
     }
     let device = own_cookie(&head.headers, Snapshot::device_cookie(ctx.outside())).map(str::to_owned);

@@ -1,7 +1,7 @@
 //! `logout`: asks on GET, ends on POST. `everywhere=1` ends all of the subject's sessions.
 
-use super::form::{self, Form};
-use super::{LOGIN, end_session, is_own_form, kept, note_ended, presented_sessions, session_cookie};
+use super::form::{self, Form, Recipient};
+use super::{LOGIN, end_session, kept, note_ended, presented_sessions, session_cookie};
 use crate::domain::decision::Rejection;
 use crate::domain::session::{End, Session};
 use crate::proxy::context::Context;
@@ -19,16 +19,12 @@ pub(super) fn ask(parts: &Parts, head: &RequestHeader, ctx: &mut Context) -> Res
     let Some(session) = sessions.iter().find(|session| !session.is_anonymous()) else {
         return Ok(Answer::page(StatusCode::OK, ctx, head, &Page::SignedOut { login_url: Some(LOGIN) }));
     };
-    let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
-    let (browser, fresh) = form::browser_of(forms, head, ctx)?;
-    let form_token = forms.issue(&browser, &purpose(session), ctx.now);
+    let recipient = Recipient::of(head, ctx)?;
     let subject = crate::domain::identity::decode(session.identity().subject());
+    let form_token = recipient.token(&purpose(session), ctx);
     let logout = Logout { subject: &subject, sign_in: session.sign_in(), form_token: &form_token };
-    let mut answer = Answer::page(StatusCode::OK, ctx, head, &Page::Logout(logout));
-    if let Some((name, value)) = fresh {
-        answer = answer.with(name, value);
-    }
-    Ok(answer)
+    let page = Answer::page(StatusCode::OK, ctx, head, &Page::Logout(logout));
+    Ok(recipient.send(page))
 }
 
 /// Ends this session, or all of its subject.
@@ -37,16 +33,12 @@ pub(super) async fn answer(
     exchange: &mut Exchange,
     ctx: &mut Context,
 ) -> Result<Answer, Rejection> {
-    if !is_own_form(exchange.req_header(), ctx) {
-        return Err(Rejection::BadForm("other_origin"));
-    }
-    let form = Form::read(exchange).await?;
+    let form = Form::read(exchange, ctx).await?;
     let head = exchange.req_header();
     let sessions = presented_sessions(parts, head, ctx)?;
     if sessions.iter().any(|session| !session.is_anonymous()) {
-        let forms = ctx.snapshot.forms.as_ref().ok_or(Rejection::NoRoute)?;
         let token = form.field(field::FORM_TOKEN);
-        if !sessions.iter().any(|session| form::is_proved(forms, head, ctx, &purpose(session), token)) {
+        if !sessions.iter().any(|session| form::is_proved(head, ctx, &purpose(session), token)) {
             return Err(Rejection::BadForm("form_token"));
         }
     }

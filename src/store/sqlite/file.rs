@@ -65,6 +65,11 @@ pub(super) enum Problem {
         "is damaged ({0}); restore a backup of it, or move it away with its `-wal` and `-shm`, which signs everybody out"
     )]
     Damaged(rusqlite::Error),
+    #[error(
+        "cannot be used ({0}); it, the folder it lies in, and its `-wal` and `-shm` must be writable for the user that runs \
+         vestibule"
+    )]
+    Unwritable(#[source] rusqlite::Error),
     #[error("could not be read to its end; the log says why")]
     Unread,
     #[error("cannot be used: {0}")]
@@ -84,6 +89,9 @@ impl From<rusqlite::Error> for Problem {
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged(error),
             // Another kind of file, or one whose first bytes are gone: which of both, the caller may know.
             Some(ErrorCode::NotADatabase) => Self::NotOurs,
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                Self::Unwritable(error)
+            }
             _ => Self::Sql(error),
         }
     }
@@ -152,11 +160,13 @@ fn open(path: &Path) -> Result<Database, Problem> {
         rustix::io::Errno::WOULDBLOCK => Problem::InUse,
         error => Problem::System(error.into()),
     })?;
-    keep_private(path, &file)?;
     let is_empty = file.metadata()?.len() == 0;
     let lock = Lock { path: path.to_owned(), file };
     let connection = connect(path)?;
-    schema::prepare(&connection)?;
+    // Somebody else's file stays as it is, its mode too. What a write makes beside ours gets the mode of the file.
+    let version = schema::version(&connection)?;
+    keep_private(path, &lock.file)?;
+    schema::prepare(&connection, version)?;
     if is_empty {
         // The name in the folder is durable too, before the first session is.
         let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
@@ -165,7 +175,7 @@ fn open(path: &Path) -> Result<Database, Problem> {
     Ok(Database { connection, lock })
 }
 
-/// A restored copy may have come with the mode of a backup.
+/// A restored copy may have come with the mode of a backup. Of a file that is known to be ours.
 fn keep_private(path: &Path, file: &File) -> Result<(), Problem> {
     file.set_permissions(Permissions::from_mode(0o600))?;
     for ending in ["-wal", "-shm"] {
@@ -256,6 +266,9 @@ mod tests {
         newer[60..64].copy_from_slice(&9_u32.to_be_bytes());
         let mut foreign = good.clone();
         foreign[68..72].copy_from_slice(&9_u32.to_be_bytes());
+        let mode = |mode| std::fs::set_permissions(scratch.file(), Permissions::from_mode(mode));
+        let mode_of =
+            |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         for (bytes, told) in [
             (newer, "was written by a newer vestibule (schema 9, this one knows 1)"),
             (foreign, "is not a session store of vestibule"),
@@ -263,8 +276,12 @@ mod tests {
             (good[..good.len() - 4096].to_vec(), "is damaged"),
         ] {
             std::fs::write(scratch.file(), &bytes).expect("the folder takes files");
+            mode(0o644).expect("a mode can be set");
             let refusal = refusal(scratch.file());
             assert!(refusal.contains(told), "{refusal}");
+            // What cannot be read may be anybody's.
+            let is_ours = told.contains("newer vestibule");
+            assert_eq!(mode_of(scratch.file()), if is_ours { 0o600 } else { 0o644 }, "{refusal}");
             assert!(std::fs::read(scratch.file()).expect("it is there") == bytes, "{refusal}");
         }
         for (path, told) in [
@@ -275,6 +292,16 @@ mod tests {
             let refusal = refusal(&path);
             assert!(refusal.contains(told), "{refusal}");
         }
+    }
+
+    #[test]
+    fn what_may_not_be_written_beside_the_file_is_told_with_the_remedy() {
+        let scratch = Scratch::new();
+        drop(Database::open(scratch.file()).expect("a new file"));
+        // Stands for a folder that takes no files, which it would all the same if these tests run as root.
+        std::fs::create_dir(scratch.folder().join("sessions.db-wal")).expect("the folder takes folders");
+        let refusal = refusal(scratch.file());
+        assert!(refusal.contains("must be writable for the user that runs vestibule"), "{refusal}");
     }
 
     #[test]

@@ -38,12 +38,8 @@ const STEPS: &[&str] = &["
     INSERT INTO clock VALUES (0);
 "];
 
-/// Makes the file one of today, in one transaction. A file that is not ours, or newer, is left as it is.
-pub(super) fn prepare(connection: &Connection) -> Result<(), Problem> {
-    upgrade(connection, STEPS)
-}
-
-fn upgrade(connection: &Connection, steps: &[&str]) -> Result<(), Problem> {
+/// Which version a file of ours has; 0: nothing is in it yet. Only reads.
+pub(super) fn version(connection: &Connection) -> Result<i64, Problem> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application_id, found) = (pragma("application_id")?, pragma("user_version")?);
     if application_id != APPLICATION_ID {
@@ -55,6 +51,15 @@ fn upgrade(connection: &Connection, steps: &[&str]) -> Result<(), Problem> {
             return Err(Problem::NotOurs);
         }
     }
+    Ok(found)
+}
+
+/// Makes a file of this version one of today, in one transaction. A newer one is left as it is.
+pub(super) fn prepare(connection: &Connection, found: i64) -> Result<(), Problem> {
+    upgrade(connection, found, STEPS)
+}
+
+fn upgrade(connection: &Connection, found: i64, steps: &[&str]) -> Result<(), Problem> {
     let version = usize::try_from(found).unwrap_or(usize::MAX);
     if version > steps.len() {
         return Err(Problem::Newer { found, known: steps.len() });
@@ -85,8 +90,12 @@ mod tests {
     use super::*;
     use crate::store::sqlite::scratch::Scratch;
 
-    fn version(connection: &Connection) -> i64 {
+    fn version_of(connection: &Connection) -> i64 {
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number")
+    }
+
+    fn upgrade(connection: &Connection, steps: &[&str]) -> Result<(), Problem> {
+        super::upgrade(connection, version(connection)?, steps)
     }
 
     fn file() -> (Scratch, Connection) {
@@ -102,7 +111,7 @@ mod tests {
         connection.execute_batch("UPDATE clock SET latest = 7").expect("ours");
         let newer = [STEPS[0], "ALTER TABLE clock ADD COLUMN more INTEGER NOT NULL DEFAULT 1"];
         upgrade(&connection, &newer).expect("an older file");
-        assert_eq!(version(&connection), 2);
+        assert_eq!(version_of(&connection), 2);
         let held = connection.query_row("SELECT latest + more FROM clock", [], |row| row.get::<_, i64>(0));
         assert_eq!(held, Ok(8));
         assert!(matches!(upgrade(&connection, &STEPS[..1]), Err(Problem::Newer { found: 2, known: 1 })));
@@ -114,7 +123,7 @@ mod tests {
         upgrade(&connection, &STEPS[..1]).expect("an empty file");
         let broken = [STEPS[0], "CREATE TABLE half (a) STRICT; nonsense"];
         assert!(upgrade(&connection, &broken).is_err());
-        assert_eq!(version(&connection), 1);
+        assert_eq!(version_of(&connection), 1);
         upgrade(&connection, &STEPS[..1]).expect("still whole");
     }
 

@@ -54,9 +54,14 @@ impl Table {
     /// token serves until the successor was presented, and [`SUPERSEDED_GRACE`] longer.
     ///
     /// Parallel requests with one token offer the same successor, and all may send it. `None`: no renewal is due (any more),
-    /// or another successor is offered already.
+    /// or another successor is offered already. Each offer is written, until [`Table::offer_kept`] has said of one that it was;
+    /// from then on neither the directory nor the store hears of it.
     pub fn offer(&self, session: &Session, successor: TokenDigest, now: Timestamp) -> Option<Commit> {
         let clocks = self.clocks();
+        let newest = session.current();
+        if newest.is_kept_offer(session.digest(), &successor) && newest.state(now, &clocks) == State::Live {
+            return Some(Commit::ready());
+        }
         let mut directory = self.directory.write();
         let held = directory.held(&session.id())?.clone();
         if held.state(now, &clocks) != State::Live {
@@ -79,6 +84,11 @@ impl Table {
         self.shard(&successor).insert(next.clone(), due_at.as_millis());
         directory.replace(next);
         Some(commit)
+    }
+
+    /// Notes that the commit of an offer has succeeded.
+    pub fn offer_kept(&self, session: &Session, successor: &TokenDigest) {
+        session.offer_kept(successor);
     }
 
     /// Gives a session other claims. What they take away counts at once, for whoever finds the session from now on; what they
@@ -213,6 +223,67 @@ mod tests {
         }
         assert!(table.offer(&sessions[0], new, secs(8)).is_none());
         assert_whole(&table);
+    }
+
+    #[test]
+    fn an_offer_is_written_until_it_is_durable_and_costs_nobody_anything_from_then_on() {
+        let notes = Arc::new(Notes::default());
+        let table = Table::new(limits(10), clocks(), Some(notes.clone()));
+        open(&table, session(0), 0);
+        let exchange = table.find(session(0).digest(), secs(1)).expect("live");
+        table.touch(&exchange, secs(8));
+        let (new, other) = (TokenDigest::of(&[8; 32]), TokenDigest::of(&[9; 32]));
+        let offer = |successor| table.offer(&exchange, successor, secs(8)).is_some();
+        let puts = || notes.told.lock().iter().filter(|(_, what)| *what == "put").count();
+        assert!(offer(new) && offer(new));
+        assert_eq!(puts(), 2, "whether the first could be written nobody knows yet");
+        table.offer_kept(&exchange, &other);
+        assert!(offer(new) && !offer(other));
+        assert_eq!(puts(), 3, "that was another one");
+        table.offer_kept(&exchange, &new);
+        let directory = table.directory.write();
+        let offered = std::thread::scope(|scope| {
+            let (tell, told) = std::sync::mpsc::channel();
+            scope.spawn(move || tell.send(offer(new)));
+            let offered = told.recv_timeout(Duration::from_secs(5));
+            drop(directory);
+            offered
+        });
+        assert_eq!((offered, puts()), (Ok(true), 3), "nobody holds it up, and nothing is written");
+        assert!(!offer(other));
+        // What a start reads was written.
+        let (revived, before) = Restored::of(&exchange).revive();
+        assert!(revived.is_kept_offer(exchange.digest(), &new) && before.is_some());
+
+        assert_eq!(table.find(&new, secs(9)).map(|found| found.generation()), Ok(1));
+        assert!(!offer(new), "it has been presented");
+        end(&table, &new, End::SignOut);
+        assert!(!offer(new) && puts() == 4);
+    }
+
+    #[test]
+    fn an_end_waits_for_the_patch_that_came_first() {
+        let notes = Arc::new(Notes::default());
+        let table = Table::new(limits(10), clocks(), Some(notes.clone()));
+        open(&table, session(0), 0);
+        let exchange = table.find(session(0).digest(), secs(1)).expect("live");
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let patch = |_: Option<&HeaderValue>| {
+                scope.spawn(|| {
+                    let _ = tell.send(has_ended(&table.end_by_id(&exchange.id(), End::SignOut)));
+                });
+                assert!(told.recv_timeout(Duration::from_millis(200)).is_err(), "the end does not wait");
+                assert_eq!(exchange.end(), None, "the end is in force already");
+                Ok::<_, ()>(Some(HeaderValue::from_static("{}")))
+            };
+            let patched = table.patch(&exchange, SpaceId(1), secs(1), patch);
+            assert!(patched.is_ok(), "it was there before");
+            assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(true));
+        });
+        assert_eq!(keep(&table, &exchange, "{}", 1), Err(End::SignOut));
+        let notes: Vec<&str> = notes.told.lock().iter().map(|(_, what)| *what).collect();
+        assert_eq!(notes, ["open", "data", "end"]);
     }
 
     #[test]
