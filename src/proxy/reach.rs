@@ -64,11 +64,9 @@ pub(crate) fn choose(
     match picked {
         Ok(seat) => {
             let mut peer = seat.peer();
-            if is_tunnel {
-                if peer.options.alpn == ALPN::H2H1 {
-                    // Only HTTP/1.1 switches protocols.
-                    peer.options.alpn = ALPN::H1;
-                }
+            if is_tunnel && peer.options.alpn == ALPN::H2H1 {
+                // Only HTTP/1.1 switches protocols.
+                peer.options.alpn = ALPN::H1;
             }
             ctx.reach.seat = Some(seat);
             Ok(peer)

@@ -136,12 +136,8 @@ impl Metrics {
     /// A registry of its own, with every series at zero.
     pub fn new() -> Self {
         let r = Registry::new();
-        let exchanges = counters(
-            &r,
-            "exchanges_total",
-            "Exchanges by class of their status; none: dropped unanswered",
-            "class",
-        );
+        let help = "Exchanges by class of their status; none: dropped unanswered";
+        let exchanges = counters(&r, "exchanges_total", help, "class");
         let build_info = gauges(&r, "build_info", "Always 1; the version is the label", "version");
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {

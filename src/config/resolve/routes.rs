@@ -99,9 +99,9 @@ impl Resolver<'_> {
                 sign_in,
                 forward_authorization,
                 session,
+                limits,
                 changes,
                 redirect,
-                limits,
                 upstream,
             };
             routes.push((at, settings));
