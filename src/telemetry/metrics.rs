@@ -125,12 +125,8 @@ impl Metrics {
     /// A registry of its own, with every series at zero.
     pub fn new() -> Self {
         let r = Registry::new();
-        let exchanges = counters(
-            &r,
-            "exchanges_total",
-            "Exchanges by class of their status; none: dropped unanswered",
-            "class",
-        );
+        let help = "Exchanges by class of their status; none: dropped unanswered";
+        let exchanges = counters(&r, "exchanges_total", help, "class");
         let build_info = gauges(&r, "build_info", "Always 1; the version is the label", "version");
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {
@@ -147,7 +143,7 @@ impl Metrics {
             upstream_ignored: counters(
                 &r,
                 "upstream_ignored_total",
-                "Sign-ins and sign-outs that an application said and that did not count",
+                "Ignored sign-ins by upstreams",
                 "reason",
             ),
             session_patches: counters(
