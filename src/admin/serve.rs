@@ -4,6 +4,7 @@ use super::Reply;
 use super::answer::{Answer, problem, unavailable};
 use super::door::{Call, Door, Head};
 use crate::net::connection::Link;
+use crate::store::journal::Unavailable;
 use async_trait::async_trait;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, ORIGIN};
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// How long a body may take in all.
 const BODY_TIME: Duration = Duration::from_secs(5);
+/// How long an answer waits for the store; visitors wait as long.
+const COMMIT_TIME: Duration = Duration::from_secs(5);
 
 #[async_trait]
 impl ServeHttp for Door {
@@ -69,7 +72,8 @@ impl Door {
         match read_body(exchange, &request.headers, call.body_bytes_max()).await {
             Ok(body) => {
                 let Reply { answer, commit, opened } = self.act(call, &head, &body, self.clock.now());
-                match (commit.done().await, opened) {
+                let kept = tokio::time::timeout(COMMIT_TIME, commit.done()).await;
+                match (kept.unwrap_or(Err(Unavailable)), opened) {
                     (Ok(()), _) => answer,
                     (Err(cause), Some(session)) => {
                         self.control.withdraw(&session);

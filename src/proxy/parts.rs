@@ -9,7 +9,7 @@ use crate::domain::token::{SessionToken, TokenDigest};
 use crate::net::opening;
 use crate::proxy::pace::{Pace, Tally};
 use crate::proxy::snapshot::Snapshot;
-use crate::store::journal::Commit;
+use crate::store::journal::{Commit, Unavailable};
 use crate::store::table::{Opened, Refused, Table};
 use crate::telemetry::{AuditEvent, AuditLine, Logs, Metrics};
 use arc_swap::ArcSwap;
@@ -247,7 +247,7 @@ impl Parts {
     /// The store cannot keep it; nothing of it is left.
     pub async fn settle(&self, opened: NewlyOpened) -> Result<(Session, Secret<String>), Rejection> {
         let NewlyOpened { session, token, commit } = opened;
-        if commit.done().await.is_err() {
+        if durable(commit).await.is_err() {
             self.withdraw(&session);
             return Err(Rejection::StoreUnavailable);
         }
@@ -327,6 +327,20 @@ impl Parts {
     }
 }
 
+/// How long an answer waits for a change to be durable: a disk that hangs for longer is one that cannot write.
+const COMMIT_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Waits until a change is durable, five seconds at most. One that takes longer may still become so; whoever waited is told
+/// that it did not. An answer that is there already takes no timer.
+pub async fn durable(commit: Commit) -> Result<(), Unavailable> {
+    durable_within(COMMIT_WAIT_MAX, commit).await
+}
+
+/// [`durable`] with another bound.
+pub(crate) async fn durable_within(wait_max: Duration, commit: Commit) -> Result<(), Unavailable> {
+    tokio::time::timeout(wait_max, commit.done()).await.unwrap_or(Err(Unavailable))
+}
+
 /// A fresh token with its digest, and a fresh public name.
 fn fresh_names(snapshot: &Snapshot) -> Result<(SessionToken, TokenDigest, SessionId), NotOpened> {
     let tokens = snapshot.session_tokens.as_ref().ok_or(NotOpened::NoKeys)?;
@@ -345,4 +359,20 @@ fn fresh_names(snapshot: &Snapshot) -> Result<(SessionToken, TokenDigest, Sessio
 /// If the system has none to give: without unguessable tokens nothing may be served.
 pub(crate) fn random(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives random bytes");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_waits_for_ever() {
+        let (ack, commit) = Commit::pair();
+        let waits = durable_within(Duration::from_millis(10), commit);
+        assert_eq!(tokio::time::timeout(Duration::from_secs(5), waits).await, Ok(Err(Unavailable)));
+        ack.send(Ok(()));
+        let (ack, commit) = Commit::pair();
+        ack.send(Ok(()));
+        assert_eq!(durable_within(Duration::ZERO, commit).await, Ok(()), "what is there is heard");
+    }
 }

@@ -12,7 +12,7 @@ use crate::domain::merge_patch::{self, Patch};
 use crate::domain::session::{PatchError, Session, SessionId, SpaceId};
 use crate::proxy::context::Context;
 use crate::proxy::endpoints::{session_cookie, user_agent};
-use crate::proxy::parts::{NewVisitor, NewlyOpened, NotOpened, Parts};
+use crate::proxy::parts::{NewVisitor, NewlyOpened, NotOpened, Parts, durable};
 use crate::proxy::read;
 use crate::proxy::visit::Patches;
 use crate::telemetry::{AuditEvent, AuditLine};
@@ -129,7 +129,7 @@ async fn change(
         Err(PatchError::Crowded) => return Err(note_refused(parts, ctx, "patch_spaces")),
         Err(PatchError::Refused(refused)) => return Err(note_refused(parts, ctx, refused.reason())),
     };
-    commit.done().await.map_err(|_| Rejection::StoreUnavailable)?;
+    durable(commit).await.map_err(|_| Rejection::StoreUnavailable)?;
     parts.metrics.session_patch("stored");
     Ok(())
 }
@@ -169,7 +169,7 @@ async fn open(
     };
     let kept = parts.sessions.patch(&session, space, now, |_| Ok::<_, ()>(Some(data)));
     let kept = match kept {
-        Ok(written) => written.done().await.is_ok() && commit.done().await.is_ok(),
+        Ok(written) => durable(written).await.is_ok() && durable(commit).await.is_ok(),
         Err(_) => false,
     };
     if !kept {

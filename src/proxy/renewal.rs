@@ -7,7 +7,7 @@ use crate::domain::cookie::{self, Found};
 use crate::domain::session::Session;
 use crate::proxy::context::Context;
 use crate::proxy::endpoints::session_cookie;
-use crate::proxy::parts::Parts;
+use crate::proxy::parts::{Parts, durable_within};
 use crate::proxy::remember::audit;
 use crate::store::table::NotLive;
 use crate::telemetry::AuditEvent;
@@ -39,7 +39,7 @@ pub(crate) async fn offer(
     let (token, digest) = tokens.ring().successor(presented, session.generation())?;
     let offered = parts.sessions.offer(session, digest, parts.clock.now())?;
     // A renewal can wait for the next answer; the visitor should not wait for a disk.
-    tokio::time::timeout(OFFER_WAIT_MAX, offered.done()).await.ok()?.ok()?;
+    durable_within(OFFER_WAIT_MAX, offered).await.ok()?;
     parts.sessions.offer_kept(session, &digest);
     Some(session_cookie(parts, ctx, Some((&token.encode(), session))).1)
 }

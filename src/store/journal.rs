@@ -9,12 +9,8 @@ use parking_lot::{Condvar, Mutex};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 pub use crate::domain::session::Restored;
-
-/// How long anybody waits for a change to be durable: a disk that hangs for longer is one that cannot write.
-const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The store cannot write at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,19 +112,10 @@ impl Commit {
         (Ack(slot.clone()), Self(Some(slot)))
     }
 
-    /// Waits until the change is durable, five seconds at most. One that takes longer may still become so; whoever waited is
-    /// told that it did not.
+    /// Waits until the change is durable, however long that takes: whoever answers a visitor bounds it.
     pub async fn done(self) -> Result<(), Unavailable> {
-        self.within(WAIT_MAX).await
-    }
-
-    async fn within(self, wait_max: Duration) -> Result<(), Unavailable> {
         let Some(slot) = self.0 else { return Ok(()) };
-        // An answer that is there takes no timer.
-        if let Some(result) = slot.answer.lock().result {
-            return result;
-        }
-        let answered = poll_fn(|context| {
+        poll_fn(|context| {
             let mut answer = slot.answer.lock();
             if let Some(result) = answer.result {
                 Poll::Ready(result)
@@ -136,8 +123,8 @@ impl Commit {
                 answer.waker = Some(context.waker().clone());
                 Poll::Pending
             }
-        });
-        tokio::time::timeout(wait_max, answered).await.unwrap_or(Err(Unavailable))
+        })
+        .await
     }
 
     /// For changes that nobody waits for.
@@ -214,14 +201,5 @@ mod tests {
         assert!(!waiting.is_finished());
         ack.send(Ok(()));
         assert_eq!(waiting.await.expect("nobody panics"), Ok(()));
-    }
-
-    #[tokio::test]
-    async fn nobody_waits_for_ever() {
-        let (ack, commit) = Commit::pair();
-        let bound = Duration::from_millis(10);
-        let outer = tokio::time::timeout(Duration::from_secs(5), commit.within(bound));
-        assert_eq!(outer.await, Ok(Err(Unavailable)));
-        ack.send(Ok(()));
     }
 }

@@ -154,7 +154,7 @@ impl Metrics {
             upstream_ignored: counters(
                 &r,
                 "upstream_ignored_total",
-                "Sign-ins and sign-outs that an application said and that did not count",
+                "Ignored sign-ins by upstreams",
                 "reason",
             ),
             session_patches: counters(

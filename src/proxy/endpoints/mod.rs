@@ -13,7 +13,7 @@ use crate::domain::secret::Secret;
 use crate::domain::session::{Cause, End, Kind, Session};
 use crate::proxy::admit::{self, Asking};
 use crate::proxy::context::Context;
-use crate::proxy::parts::Parts;
+use crate::proxy::parts::{Parts, durable};
 use crate::proxy::read;
 use crate::proxy::respond::Answer;
 use crate::store::journal::Commit;
@@ -161,7 +161,7 @@ fn note_ended(parts: &Parts, ctx: &Context, ended: Ended, end: End) -> Commit {
 pub(crate) async fn kept(ends: Vec<Commit>) -> Result<(), Rejection> {
     for end in ends {
         // Not for the others too: each would take as long.
-        end.done().await.map_err(|_| Rejection::StoreUnavailable)?;
+        durable(end).await.map_err(|_| Rejection::StoreUnavailable)?;
     }
     Ok(())
 }
