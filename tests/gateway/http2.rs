@@ -1,9 +1,10 @@
-//! HTTP/2 on a plain listener, by clients that know of it beforehand: many exchanges on one connection, each held to the same
-//! rules as a request of HTTP/1.
+//! HTTP/2, by clients that know of it beforehand or settle on it with TLS: many exchanges on one connection, each held to the
+//! same rules as a request of HTTP/1.
 
 use crate::support::http2::{HELLO, Http2, Reply, frame, headers, next_frame};
+use crate::support::tls::{Authority, Client};
 use crate::support::wait::{now, until};
-use crate::support::{Answer, Browser, Gateway, HOST, SESSION, Setup, Upstream};
+use crate::support::{Answer, Browser, Gateway, HOST, SESSION, Setup, Upstream, Wire};
 use bytes::Bytes;
 use h2::Reason;
 use std::io::{Read, Write};
@@ -456,7 +457,48 @@ fn a_program_that_speaks_grpc_is_refused_in_its_words() {
 fn the_operators_door_speaks_http_1_alone() {
     let upstream = Upstream::recording();
     let gateway = Gateway::before(&upstream);
-    let mut wire = crate::support::Wire::to(gateway.port("admin"));
+    let mut wire = Wire::to(gateway.port("admin"));
     wire.write(HELLO);
     assert!(String::from_utf8_lossy(&wire.rest()).starts_with("HTTP/1.1 505"));
+}
+
+#[test]
+fn over_tls_the_handshake_settles_on_it() {
+    let upstream = Upstream::recording();
+    let authority = Authority::new("ours");
+    let gateway = Setup::before(&upstream).with_tls(&authority).start();
+    let alice = gateway.browser();
+    alice.sign_in("alice");
+    let cookie = cookie_of(&alice);
+    let both = Client::trusting(&authority).offering(&[b"http/1.1", b"h2"]);
+    let line = both.connect(gateway.address()).expect("TLS is settled");
+    assert_eq!(line.session().alpn_protocol(), Some(&b"h2"[..]), "the better one is chosen");
+    let mut wire = Wire::over(line);
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":path", "/ops/x"),
+        (":authority", HOST),
+        ("cookie", cookie.as_str()),
+    ];
+    wire.write([HELLO, &headers(1, &fields)].concat());
+    let answered = |wire: &mut Wire| loop {
+        match next_frame(wire).expect("the connection lasts") {
+            (HEADERS, 1, block) => return block[0],
+            (RST_STREAM | GOAWAY, ..) => panic!("it is refused"),
+            _ => {}
+        }
+    };
+    assert_eq!(answered(&mut wire), 0x88, "200");
+    assert_eq!(upstream.last().header("x-auth-user").as_deref(), Some("alice"));
+    let line = gateway.wait_for_line("the page", |line| line["path"] == "/ops/x");
+    assert_eq!((line["version"].as_str(), line["tls"].as_str()), (Some("2"), Some("1.3")));
+
+    // Where the handshake did not settle on it, nobody speaks it.
+    for protocols in [&[][..], &[&b"http/1.1"[..]]] {
+        let line = Client::trusting(&authority).offering(protocols).connect(gateway.address());
+        let mut wire = Wire::over(line.expect("TLS is settled"));
+        wire.write(HELLO);
+        assert!(String::from_utf8_lossy(&wire.rest()).starts_with("HTTP/1.1 505"));
+    }
 }
