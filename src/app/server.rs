@@ -11,7 +11,7 @@ use crate::app::supervisor;
 use crate::net::connection;
 use crate::net::listener::{Accepted, Bound};
 use crate::net::opening::{Entrance, Opened};
-use crate::net::places::Places;
+use crate::net::places::{ClientPlace, Places, Room};
 use crate::net::streams::Streams;
 use crate::net::tls::{self, HandshakeEnd, SPEAKS_TLS, TlsTerms};
 use crate::net::wire::Wire;
@@ -290,7 +290,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
             drop(snapshot);
             match opened {
                 Ok(Opened { wire, places }) => {
-                    self.serve(wire, terms).await;
+                    self.serve(wire, terms, places.1.as_ref()).await;
                     drop(places);
                 }
                 Err(refused) => self.parts.note_refused_connection(refused, peer),
@@ -299,16 +299,16 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
         });
     }
 
-    async fn serve(&self, wire: Box<Wire>, terms: Option<TlsTerms>) {
+    async fn serve(&self, wire: Box<Wire>, terms: Option<TlsTerms>, client: Option<&ClientPlace>) {
         let wire = match terms {
             // Boxed: connections without TLS need no room for a handshake.
             Some(terms) => Box::pin(self.secure(wire, &terms)).await,
             None => Some(wire),
         };
         if let Some(wire) = wire {
-            let slots = self.is_public.then(|| self.entrance.places.all());
+            let room = self.is_public.then(|| Room { places: &self.entrance.places, client });
             let Self { app, parts, entrance, stopped, .. } = self;
-            connection::serve(wire, app, entrance.timeouts, stopped, parts, slots).await;
+            connection::serve(wire, app, entrance.timeouts, stopped, parts, room).await;
         }
     }
 

@@ -11,6 +11,7 @@ use crate::net::Timeouts;
 use crate::net::fields::{self, Head};
 use crate::net::http2;
 use crate::net::parting::Parting;
+use crate::net::places::Room;
 use crate::net::streams::{Cut, Standing, Streams};
 use crate::net::tls::{self, Secured};
 use crate::net::wire::{HeadEnd, Wire};
@@ -28,7 +29,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
-use tokio::sync::Semaphore;
 
 /// What a connection and the filters of its exchanges know of each other.
 pub struct Link {
@@ -40,7 +40,9 @@ pub struct Link {
     /// Of the request that pingora is about to parse.
     fields: Mutex<Option<HeaderMap>>,
     tunnel: AtomicBool,
-    done_hearing: AtomicBool,
+    heard_all: AtomicBool,
+    /// Bytes of the running exchange's answer, where somebody counts them.
+    told: AtomicU64,
     reader: Mutex<Option<Waker>>,
     refused_body: Mutex<Option<ChunkRejection>>,
     streams: Arc<Streams>,
@@ -80,7 +82,8 @@ impl Link {
             taken: AtomicBool::new(false),
             fields: Mutex::new(None),
             tunnel: AtomicBool::new(false),
-            done_hearing: AtomicBool::new(false),
+            heard_all: AtomicBool::new(false),
+            told: AtomicU64::new(0),
             reader: Mutex::new(None),
             refused_body: Mutex::new(None),
         }
@@ -224,14 +227,24 @@ impl Link {
         *self.last_answer.lock() = answer;
     }
 
-    /// The visitor owes the exchange no more bytes: the body is there, or the answer has begun before its end.
-    pub fn stop_hearing(&self) {
-        self.done_hearing.store(true, Ordering::Relaxed);
+    /// The request's body is there, whole.
+    pub fn hear_all(&self) {
+        self.heard_all.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the visitor owes no more bytes.
-    pub(crate) fn is_done_hearing(&self) -> bool {
-        self.done_hearing.load(Ordering::Relaxed)
+    /// Whether the request's body is there, whole.
+    pub(crate) fn has_heard_all(&self) -> bool {
+        self.heard_all.load(Ordering::Relaxed)
+    }
+
+    /// So much more of the answer goes to the visitor.
+    pub fn tell(&self, bytes: usize) {
+        self.told.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How much of the answer went to the visitor.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// Bytes from the visitor have reached the exchange.
@@ -322,11 +335,13 @@ pub enum Refusal {
     Parser,
     /// A connection or a request of HTTP/2 that is none.
     Http2,
+    /// There is no place for one more exchange on a connection of HTTP/2.
+    NoPlace,
 }
 
 /// Serves requests on `wire` until it closes, `stop` turns true between two of them, or one was refused.
 ///
-/// Where there are `slots` for the exchanges beside a connection's first, HTTP/2 is spoken too: if the handshake of TLS settled on it,
+/// Where there is `room` for the exchanges beside a connection's first, HTTP/2 is spoken too: if the handshake of TLS settled on it,
 /// without TLS if the client begins with it (RFC 9113 §3).
 pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static>(
     mut wire: Box<Wire>,
@@ -334,7 +349,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
     timeouts: Timeouts,
     stop: &ShutdownWatch,
     refused: &Arc<R>,
-    slots: Option<&Arc<Semaphore>>,
+    room: Option<Room<'_>>,
 ) {
     let mut watch = stop.clone();
     let stopped = async move {
@@ -343,11 +358,11 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
     };
     tokio::pin!(stopped);
     let link = wire.link().clone();
-    if let Some(slots) = slots
+    if let Some(room) = room
         && link.secured().is_some_and(|secured| secured.protocol.as_deref() == Some(tls::HTTP2))
     {
         let (transport, ahead) = wire.into_parts();
-        let serving = http2::Serving { app, timeouts, stop, refused, slots };
+        let serving = http2::Serving { app, timeouts, stop, refused, room };
         return serving.serve(transport, ahead, &link).await;
     }
     let mut wait = timeouts.head;
@@ -398,11 +413,11 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
             Err(HeadEnd::Broken) => Refusal::Broken,
             Err(HeadEnd::Late) => Refusal::Late,
             Err(HeadEnd::Refused(rejection)) => Refusal::Head(rejection),
-            Err(HeadEnd::Http2) => match slots {
-                Some(slots) if is_first && link.secured().is_none() => {
+            Err(HeadEnd::Http2) => match room {
+                Some(room) if is_first && link.secured().is_none() => {
                     let (transport, rest) = wire.into_parts();
                     let ahead = [http2::PREFACE_HEAD, &rest].concat();
-                    let serving = http2::Serving { app, timeouts, stop, refused, slots };
+                    let serving = http2::Serving { app, timeouts, stop, refused, room };
                     return serving.serve(transport, BytesMut::from(&*ahead), &link).await;
                 }
                 _ => Refusal::Head(HeadRejection::Version),

@@ -1,11 +1,12 @@
 //! One HTTP/2 connection's life: many exchanges at once, each with a [`Link`] of its own.
 //!
 //! pingora and the h2 crate read frames; what is ours are the bounds: a connection has to say hello in time, may not stay open
-//! without exchanges, may not send malformed requests for ever, and no body may come to a stop. Exchanges beside the
-//! first take slots like connections, for each may need one to an upstream.
+//! without exchanges, may not send malformed requests for ever, and no exchange whose body is awaited may come to a stop. Exchanges
+//! beside the first take places like connections, the client's own among them, for each may need one to an upstream.
 
 use crate::net::Timeouts;
 use crate::net::connection::{Link, Refusal, RefusedHeads};
+use crate::net::places::{Beside, Room};
 use crate::net::streams::Cut;
 use crate::net::transport::Transport;
 use async_trait::async_trait;
@@ -26,8 +27,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// What a client that knows beforehand that HTTP/2 is spoken sends first (RFC 9113 §3.4), up to its blank line: it looks like the
 /// head of a request, so that who reads heads need not look for it elsewhere.
@@ -38,7 +39,8 @@ const STREAMS_MAX: u32 = 100;
 const UNSENT_BYTES_MAX: usize = 64 * 1024;
 /// What a client may send ahead on one exchange, and on all of them together.
 const WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Room for every exchange: one that is not read stops none of the others.
+const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * WINDOW_BYTES;
 /// Malformed requests on one connection.
 const MALFORMED_MAX: usize = 32;
 /// RFC 9113 §7: the request was not processed and may be sent again.
@@ -52,8 +54,8 @@ pub(crate) struct Serving<'a, A, R> {
     pub(crate) timeouts: Timeouts,
     pub(crate) stop: &'a ShutdownWatch,
     pub(crate) refused: &'a Arc<R>,
-    /// One for each exchange beside the first.
-    pub(crate) slots: &'a Arc<Semaphore>,
+    /// For the exchanges beside the first.
+    pub(crate) room: Room<'a>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static> Serving<'_, A, R> {
@@ -74,54 +76,63 @@ impl<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static> Servin
         tokio::pin!(stopped);
         let mut running = JoinSet::new();
         let mut next = None;
-        let (mut malformed, mut closing) = (0, false);
+        let mut malformed = 0;
+        let mut closing: Option<Instant> = None;
         let old = tokio::time::sleep(self.timeouts.max_age);
         tokio::pin!(old);
-        loop {
+        while malformed < MALFORMED_MAX {
             let (exchange, digest) = next.get_or_insert_with(|| beside(link, &socket));
-            let patience = if closing { CLOSE_MAX } else { self.timeouts.keep_alive };
             let is_idle = running.is_empty();
+            // Whoever was told that it is over has a moment to hear it.
+            let is_over = closing.is_some_and(|since| since.elapsed() > CLOSE_MAX);
+            if is_over && is_idle {
+                return;
+            }
+            let patience = if closing.is_some() { CLOSE_MAX } else { self.timeouts.keep_alive };
             // Accepting is what moves every byte of the connection: nothing else is awaited here.
             let accepted = tokio::select! {
                 biased;
-                () = &mut stopped, if !closing => {
+                () = &mut stopped, if closing.is_none() => {
                     connection.graceful_shutdown();
-                    closing = true;
+                    closing = Some(Instant::now());
                     continue;
                 }
-                () = &mut old, if !closing => {
+                () = &mut old, if closing.is_none() => {
                     connection.graceful_shutdown();
-                    closing = true;
+                    closing = Some(Instant::now());
                     continue;
                 }
-                Some(_) = running.join_next() => continue,
+                Some(taken) = running.join_next() => {
+                    malformed += usize::from(matches!(taken, Ok(false)));
+                    continue;
+                }
                 accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
                 () = tokio::time::sleep(patience), if is_idle => {
-                    if closing {
+                    if closing.is_some() {
                         return;
                     }
                     connection.graceful_shutdown();
-                    closing = true;
+                    closing = Some(Instant::now());
                     continue;
                 }
             };
             match accepted {
                 Ok(Some(H2Accept::Session(mut session))) => {
-                    let slot = if is_idle { None } else { self.slots.clone().try_acquire_owned().ok() };
-                    if slot.is_none() && !is_idle {
+                    let place = if is_idle { None } else { self.room.take() };
+                    if is_over || (place.is_none() && !is_idle) {
                         session.shutdown_with_reason(REFUSED_STREAM.into());
+                        if !is_over {
+                            self.refused.refused(link, Refusal::NoPlace);
+                        }
                         continue;
                     }
                     let exchange = exchange.clone();
                     next = None;
-                    running.spawn(self.exchange(session, exchange, slot));
+                    running.spawn(self.exchange(session, exchange, place));
                 }
                 Ok(Some(H2Accept::Rejected)) => {
                     self.refused.refused(link, Refusal::Http2);
                     malformed += 1;
-                    if malformed >= MALFORMED_MAX {
-                        return;
-                    }
                 }
                 // Closed, or broken: both sides know.
                 Ok(None) | Err(_) => return,
@@ -129,13 +140,13 @@ impl<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static> Servin
         }
     }
 
-    /// One exchange; nothing of it outlives its session, and no body may come to a stop in it.
+    /// One exchange; nothing of it outlives its session. Tells whether the filters have had it.
     fn exchange(
         &self,
         session: HttpSession,
         link: Arc<Link>,
-        slot: Option<OwnedSemaphorePermit>,
-    ) -> impl Future<Output = ()> + Send + 'static {
+        place: Option<Beside>,
+    ) -> impl Future<Output = bool> + Send + 'static {
         let (app, stop, refused) = (self.app.clone(), self.stop.clone(), self.refused.clone());
         let Timeouts { body: pause, write, .. } = self.timeouts;
         async move {
@@ -147,26 +158,28 @@ impl<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static> Servin
             tokio::select! {
                 biased;
                 _ = link.run(exchange.as_mut(), &mut known) => {}
-                () = body_stops(&link, pause), if has_body => link.cut(Cut::Late),
+                () = stands_still(&link, pause), if has_body => link.cut(Cut::Late),
             }
             drop(exchange);
             if !link.is_taken() {
                 refused.refused(&link, Refusal::Http2);
             }
-            drop(slot);
+            drop(place);
+            link.is_taken()
         }
     }
 }
 
-/// Ends when nothing of a body that is still awaited has come for so long.
-async fn body_stops(link: &Link, pause: Duration) {
+/// Ends when nothing has passed for so long, in either direction, while more of the body is awaited: an answer that is there does not
+/// end an exchange whose request has no end.
+async fn stands_still(link: &Link, pause: Duration) {
     loop {
-        let heard = link.heard();
+        let passed = (link.heard(), link.told());
         tokio::time::sleep(pause).await;
-        if link.is_done_hearing() {
+        if link.has_heard_all() {
             return std::future::pending().await;
         }
-        if link.heard() == heard {
+        if (link.heard(), link.told()) == passed {
             return;
         }
     }

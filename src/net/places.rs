@@ -44,11 +44,6 @@ impl Places {
         Self { own, all, per_client_max, clients: Mutex::default() }
     }
 
-    /// The places of the process: exchanges that run at once on one connection take one each.
-    pub fn all(&self) -> &Arc<Semaphore> {
-        &self.all
-    }
-
     /// Waits for a free place; nothing if there will be none any more.
     pub async fn wait(&self) -> Option<Place> {
         // The listener's own first: who waits for it takes nothing from others.
@@ -78,6 +73,34 @@ impl Places {
     }
 }
 
+/// Where the exchanges take their places that run at once on one connection, beside the first.
+#[derive(Clone, Copy, Debug)]
+pub struct Room<'a> {
+    /// The listener's places.
+    pub places: &'a Places,
+    /// The connection's own place among its client's, where clients are counted.
+    pub client: Option<&'a ClientPlace>,
+}
+
+/// The places of one such exchange; given back when dropped.
+pub type Beside = (Place, Option<ClientPlace>);
+
+impl Room<'_> {
+    /// Places for one more exchange; nothing if there are none now. Nobody waits here: the client may ask again.
+    pub fn take(&self) -> Option<Beside> {
+        let own = match &self.places.own {
+            Some(own) => Some(own.clone().try_acquire_owned().ok()?),
+            None => None,
+        };
+        let place = Place { _own: own, _all: self.places.all.clone().try_acquire_owned().ok()? };
+        let client = match self.client {
+            Some(held) => held.places.of_client(held.client).ok()?,
+            None => None,
+        };
+        Some((place, client))
+    }
+}
+
 /// A client has as many connections as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientFull;
@@ -100,6 +123,22 @@ mod tests {
 
     fn places(max: Option<usize>, per_client_max: Option<u32>) -> Arc<Places> {
         Arc::new(Places::new(Arc::new(Semaphore::new(5)), max, per_client_max))
+    }
+
+    #[test]
+    fn exchanges_take_places_like_connections() {
+        let places = places(Some(4), Some(3));
+        let address = "192.0.2.1".parse().expect("an address");
+        let held = places.of_client(address).expect("free").expect("clients are counted");
+        let room = Room { places: &places, client: Some(&held) };
+        let taken = (room.take().expect("free"), room.take().expect("free"));
+        assert!(room.take().is_none(), "the client has three");
+        let nobodys = Room { places: &places, client: None };
+        let others = (nobodys.take().expect("free"), nobodys.take().expect("free"));
+        assert!(nobodys.take().is_none(), "the listener has four");
+        drop((taken, others));
+        assert!(room.take().is_some());
+        assert_eq!(places.all.available_permits(), 5);
     }
 
     #[tokio::test]

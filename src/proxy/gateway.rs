@@ -363,7 +363,7 @@ impl ProxyHttp for Gateway {
         {
             link.hear(body.as_ref().map_or(0, Bytes::len));
             if is_end {
-                link.stop_hearing();
+                link.hear_all();
             }
         }
         let (Some(left), Some(bytes)) = (ctx.body_left, &body) else { return Ok(()) };
@@ -446,8 +446,8 @@ impl ProxyHttp for Gateway {
                 // What follows is no body.
                 ctx.body_left = None;
                 link.open_tunnel();
-            } else if !head.status.is_informational() {
-                link.stop_hearing();
+            } else {
+                link.tell(1);
             }
         }
         if exchange.req_header().version == http::Version::HTTP_10
@@ -486,7 +486,11 @@ impl ProxyHttp for Gateway {
         is_end: bool,
         ctx: &mut Self::CTX,
     ) -> pingora::Result<Option<Duration>> {
-        ctx.record.passed(body.as_ref().map_or(0, Bytes::len));
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        ctx.record.passed(bytes);
+        if let Some(link) = &ctx.link {
+            link.tell(bytes);
+        }
         if is_end {
             ctx.reach.release();
         }

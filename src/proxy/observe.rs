@@ -256,6 +256,7 @@ impl RefusedHeads for Parts {
             Refusal::Broken => (None, "head_broken"),
             Refusal::Parser => (Some(400), "head_parser"),
             Refusal::Http2 => (None, "http2_protocol"),
+            Refusal::NoPlace => (None, "no_place"),
         };
         let snapshot = self.snapshot.load();
         self.metrics.head_refused(reason);
@@ -271,7 +272,7 @@ impl RefusedHeads for Parts {
             method: "-",
             host: None,
             path: "-",
-            version: if refusal == Refusal::Http2 { "2" } else { "1.1" },
+            version: if matches!(refusal, Refusal::Http2 | Refusal::NoPlace) { "2" } else { "1.1" },
             tls: link.secured().map(|secured| secured.version),
             status,
             bytes_in: 0,

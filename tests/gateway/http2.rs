@@ -320,6 +320,82 @@ fn a_body_that_stops_is_not_waited_for() {
 }
 
 #[test]
+fn an_answer_does_not_hold_an_exchange_whose_body_has_no_end() {
+    let upstream = Upstream::prompted();
+    let gateway = Setup::before(&upstream)
+        .listener("external: { scheme: https, port: 443 }, timeouts: { body: 1s }")
+        .start();
+    let http2 = connect(&gateway);
+    upstream.next(Answer::talk(|talk| {
+        talk.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").expect("the gateway reads");
+        let _ = talk.read_to_end(&mut Vec::new());
+    }));
+    let exchange = http2.begin("POST", "/public/file", &[], false);
+    let answer = http2.wait(exchange.response).expect("an answer begins");
+    assert_eq!(answer.status(), 200);
+    let line = gateway.wait_for_line("the end", |line| line["path"] == "/public/file");
+    assert_eq!((line["reason"].as_str(), line["status"].as_u64()), (Some("body_late"), Some(200)));
+    drop(exchange.request);
+}
+
+#[test]
+fn the_streams_of_a_client_count_as_its_connections() {
+    let upstream = Upstream::recording();
+    let gateway = Setup::before(&upstream)
+        .listener("external: { scheme: https, port: 443 }, connections: { max_per_client: 3 }")
+        .start();
+    let http2 = connect(&gateway);
+    let held = |http2: &Http2| {
+        let (answer, gate) = Answer::held(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        upstream.next(answer);
+        let before = upstream.requests().len();
+        let response = http2.begin("GET", "/public/held", &[], true).response;
+        until("the application has it", || (upstream.requests().len() > before).then_some(()));
+        (response, gate)
+    };
+    // The first goes with the connection; two more are three in all.
+    let running = [held(&http2), held(&http2), held(&http2)];
+    let exchange = http2.begin("GET", "/public/more", &[], true);
+    let refused = http2.finish(exchange.response).expect_err("there is no place");
+    assert_eq!(refused.reason(), Some(Reason::REFUSED_STREAM));
+    gateway.wait_for_line("the refusal", |line| line["reason"] == "no_place");
+    for (response, gate) in running {
+        gate.open();
+        assert_eq!(http2.finish(response).expect("an answer").status, 200);
+    }
+    assert_eq!(http2.get("/public/more", &[]).status, 200);
+}
+
+#[test]
+fn a_connection_that_is_over_takes_nothing_new() {
+    let upstream = Upstream::recording();
+    let gateway = Setup::before(&upstream)
+        .listener("external: { scheme: https, port: 443 }, timeouts: { max_age: 1s }")
+        .start();
+    // It hears that the connection is over, and asks on without a word about it.
+    let mut wire = gateway.connect();
+    wire.write(HELLO);
+    let fields = [(":method", "GET"), (":scheme", "http"), (":path", "/public"), (":authority", HOST)];
+    let started = now();
+    let mut stream = 1;
+    while wire.try_write(headers(stream, &fields)).is_ok() && started.elapsed() < Duration::from_secs(15) {
+        stream += 2;
+        crate::support::wait::pause(Duration::from_millis(100));
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    // A connect of the tunnel kind counts among what is malformed.
+    let mut wire = gateway.connect();
+    wire.write(HELLO);
+    for number in 0..200 {
+        let connect = headers(2 * number + 1, &[(":method", "CONNECT"), (":authority", HOST)]);
+        if wire.try_write(connect).is_err() {
+            break;
+        }
+    }
+    wire.rest();
+}
+
+#[test]
 fn a_visitor_who_takes_nothing_is_not_written_to_for_ever() {
     let upstream = Upstream::recording();
     let gateway = Setup::before(&upstream)

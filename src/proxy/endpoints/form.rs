@@ -95,12 +95,20 @@ impl Form {
             exchange.write_continue_response().await.map_err(|_| Rejection::TooSlow)?;
         }
         let mut body = Vec::with_capacity(length);
+        // On a connection of HTTP/1 the wire hears.
+        let hearing = ctx.link.as_ref().filter(|_| exchange.req_header().version == Version::HTTP_2);
         let reading = async {
             while let Some(part) = exchange.read_request_body().await.map_err(|_| Rejection::TooSlow)? {
                 if body.len() + part.len() > FORM_BYTES_MAX {
                     return Err(Rejection::TooLarge);
                 }
                 body.extend_from_slice(&part);
+                if let Some(link) = hearing {
+                    link.hear(part.len());
+                }
+            }
+            if let Some(link) = hearing {
+                link.hear_all();
             }
             Ok(())
         };
