@@ -22,7 +22,7 @@ fn folded(name: &str) -> impl Iterator<Item = u8> {
 }
 
 /// The names that only the gateway may set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
     folded: Box<[Box<[u8]>]>,
     /// A bit for each first letter, so that most names are passed after one look.

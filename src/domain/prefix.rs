@@ -148,7 +148,9 @@ impl Prefix {
         };
         let root = if self.strip.is_empty() && !rest.starts_with('/') { "/" } else { &*self.strip };
         let seen = format!("{root}{rest}");
-        let elsewhere = seen.starts_with("//") || seen.starts_with("/\\");
+        // Browsers take tabs and the like out before they read the rest.
+        let elsewhere =
+            seen.starts_with("//") || seen.starts_with("/\\") || seen.bytes().any(|byte| byte < b'!');
         (!elsewhere && seen != path).then_some(seen)
     }
 }
@@ -237,6 +239,7 @@ mod tests {
             ("/", "/base", "/base?x", Some("/?x")),
             ("/", "/base", "/base", Some("/")),
             ("/", "/base", "/base//evil.example", None),
+            ("/", "/base", "/base/\t/evil.example", None),
             ("/", "/base", "/base/\\evil.example", None),
             ("/", "/base", "http://wiki.internal:3000/base//evil.example", None),
         ] {

@@ -4,6 +4,7 @@
 //! made private, so that no change undoes that. The names that only the gateway may set never get here: the configuration
 //! refuses them. Answers of our own are not changed.
 
+use crate::domain::fold::Guard;
 use crate::domain::prefix::Prefix;
 use crate::domain::target::{Host, Target, TargetRejection};
 use http::header::{
@@ -35,6 +36,8 @@ pub struct HeaderChanges {
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// One more field of each name.
     pub add: Vec<(HeaderName, HeaderValue)>,
+    /// The names of `remove` and `set`, for requests: there some application reads `X_Stage` as `X-Stage`.
+    pub spellings: Guard,
 }
 
 /// Both hosts that an absolute reference in an answer may mean us by.
@@ -53,6 +56,9 @@ impl Changes {
 
     /// Changes a request's fields.
     pub(crate) fn dress_request(&self, headers: &mut HeaderMap) {
+        while let Some(name) = headers.keys().find(|name| self.request.spellings.covers(name)).cloned() {
+            headers.remove(name);
+        }
         self.request.apply(headers);
         if let Some(prefix) = &self.prefix
             && let Ok(stripped) = HeaderValue::from_str(prefix.stripped())
@@ -94,6 +100,13 @@ impl Changes {
 }
 
 impl HeaderChanges {
+    /// Knows every spelling of what is removed and set.
+    #[must_use]
+    pub fn with_spellings(self) -> Self {
+        let spellings = Guard::new(self.remove.iter().chain(self.set.iter().map(|(name, _)| name)));
+        Self { spellings, ..self }
+    }
+
     fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);
@@ -184,12 +197,27 @@ mod tests {
             remove: vec![name("a"), name("none")],
             set: vec![(name("b"), value("ours")), (name("c"), value("ours"))],
             add: vec![(name("d"), value("ours")), (name("e"), value("ours"))],
+            spellings: Guard::default(),
         };
         let mut headers = map(&[("a", "1"), ("a", "2"), ("b", "1"), ("b", "2"), ("d", "1"), ("f", "1")]);
         changes.apply(&mut headers);
         let expected =
             map(&[("b", "ours"), ("c", "ours"), ("d", "1"), ("d", "ours"), ("e", "ours"), ("f", "1")]);
         assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn in_requests_every_spelling_is_meant() {
+        let request = HeaderChanges {
+            remove: vec![name("x-debug")],
+            set: vec![(name("x-stage"), HeaderValue::from_static("ours"))],
+            ..HeaderChanges::default()
+        };
+        let changes = Changes { request: request.with_spellings(), ..Changes::default() };
+        let mut headers =
+            map(&[("x_debug", "1"), ("x.stage", "theirs"), ("x-stages", "theirs"), ("xdebug", "1")]);
+        changes.dress_request(&mut headers);
+        assert_eq!(headers, map(&[("x-stages", "theirs"), ("x-stage", "ours")]));
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub(crate) fn reshape(head: &mut RequestHeader) -> Result<(), Rejection> {
         let host = HeaderValue::from_str(name).map_err(|_| Rejection::BadRequest("host"))?;
         head.insert_header(HOST, host).map_err(|_| Rejection::BadRequest("host"))?;
     }
+    // What speaks of one connection ends here (RFC 9110 §7.6.1); pingora takes it out for HTTP/1 alone.
+    for name in ["http2-settings", "proxy-authenticate", "proxy-authorization", "trailer"] {
+        head.remove_header(name);
+    }
     if let Some(target) = head.uri.path_and_query().cloned() {
         head.set_uri(Uri::from(target));
     }

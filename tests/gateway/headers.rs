@@ -36,6 +36,8 @@ fn a_route_changes_headers_both_ways() {
         .headers(&[
             ("X-Debug", "1"),
             ("x-debug", "2"),
+            ("X_Debug", "3"),
+            ("x.stage", "theirs"),
             ("User-Agent", "curl"),
             ("X-Stage", "production"),
             ("X-Via", "client"),
@@ -43,7 +45,8 @@ fn a_route_changes_headers_both_ways() {
         ])
         .send();
     let sent = upstream.last();
-    assert_eq!(sent.header("x-debug"), None);
+    assert_eq!((sent.header("x-debug"), sent.header("x_debug")), (None, None));
+    assert_eq!(sent.header("x.stage"), None, "some application reads it as X-Stage");
     assert_eq!(sent.header("user-agent"), None);
     assert_eq!(sent.header("x-stage").as_deref(), Some("test"));
     assert_eq!(sent.header("accept-encoding").as_deref(), Some("identity"));

@@ -6,7 +6,7 @@ use super::super::raw_routes::{PathPrefix, Redirect as RawRedirect, RequestHeade
 use super::super::scalar::{Entries, Plain};
 use super::Resolver;
 use super::routes::strictness;
-use crate::domain::fold::{Guard, fold};
+use crate::domain::fold::{Guard, fold, folds_to};
 use crate::domain::prefix::Prefix;
 use crate::domain::redirect::Redirect;
 use crate::domain::route::{HostPattern, PathPattern, RouteTable};
@@ -170,7 +170,7 @@ impl Resolver<'_> {
                 }
             }
         }
-        changes
+        changes.with_spellings()
     }
 
     /// A name that the file may change.
@@ -186,7 +186,7 @@ impl Resolver<'_> {
             self.notes.problem(at, text, "is not a header's name", "write letters, digits and `-`");
             return None;
         };
-        if seen.contains(&name) {
+        if seen.iter().any(|known| folds_to(known, &fold(text))) {
             self.notes.problem(at, text, "stands twice", "keep one of them");
             return None;
         }
