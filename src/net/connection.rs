@@ -41,7 +41,7 @@ pub struct Link {
     fields: Mutex<Option<HeaderMap>>,
     tunnel: AtomicBool,
     heard_all: AtomicBool,
-    /// Bytes of the running exchange's answer, where somebody counts them.
+    /// Bytes of the answers. One thread counts: no atomic addition.
     told: AtomicU64,
     reader: Mutex<Option<Waker>>,
     refused_body: Mutex<Option<ChunkRejection>>,
@@ -239,7 +239,8 @@ impl Link {
 
     /// So much more of the answer goes to the visitor.
     pub fn tell(&self, bytes: usize) {
-        self.told.fetch_add(bytes as u64, Ordering::Relaxed);
+        let told = self.told.load(Ordering::Relaxed);
+        self.told.store(told.wrapping_add(bytes as u64), Ordering::Relaxed);
     }
 
     /// How much of the answer went to the visitor.
