@@ -99,6 +99,7 @@ impl Folder {
             ("rsa.pem", RSA),
             ("ec.pem", EC),
             ("private.pem", "-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----\n"),
+            ("older.pem", "-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\n"),
             ("issuer.jwks", JWKS),
             ("secret.jwks", r#"{"keys":[{"kty":"oct","k":"aHVudGVyMg"}]}"#),
             ("session.key", KEY),

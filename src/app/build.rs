@@ -2,6 +2,7 @@
 
 use crate::app::fronts;
 use crate::app::wall_clock;
+use crate::auth::assertion::Assertions;
 use crate::auth::bearer::{Bearer, BearerCaches};
 use crate::auth::device::{self, DeviceCookies};
 use crate::auth::form::{self, FormTokens};
@@ -168,6 +169,7 @@ impl Builder {
             external_url: config.external_url.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             bearer,
+            assertions: config.assertion.clone().map(Assertions::new),
             ways,
             cookie: config.sessions.cookie.clone(),
             former_cookies: former_cookies(config, before),

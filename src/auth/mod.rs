@@ -1,5 +1,6 @@
 //! Ways to prove who you are, one file each.
 
+pub mod assertion;
 pub mod bearer;
 pub mod device;
 #[cfg(test)]

@@ -1,13 +1,21 @@
-//! `keys generate`: a key for `keys` of the file.
+//! `keys generate`: a key for `keys` of the file, or one that signs assertions.
 
 use super::{Failure, print};
+use crate::auth::assertion::{self, KeyKind};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-/// Prints 32 bytes of the system's random generator in base64.
-pub(super) fn generate() -> Result<(), Failure> {
-    print(&key()?)
+/// Prints 32 bytes of the system's random generator in base64, or a private key of the kind that the word stands for.
+pub(super) fn generate(assertion: Option<&str>) -> Result<(), Failure> {
+    let kind = match assertion {
+        None => return print(&key()?),
+        Some("eddsa") => KeyKind::EdDsa,
+        Some(_) => KeyKind::Es256,
+    };
+    let pem = assertion::generate(kind)
+        .map_err(|_| Failure::failed("the system's random generator failed".to_owned()))?;
+    print(&pem)
 }
 
 fn key() -> Result<Zeroizing<String>, Failure> {

@@ -151,7 +151,12 @@ enum KeysCommand {
     #[command(after_help = "Example, with an older key that keeps the living sessions:\n  \
         umask 077; vestibule keys generate >keys/2026-11.key\n\n  \
         keys: [{ file: keys/2026-11.key }, { file: keys/2026-05.key }]   # newest first")]
-    Generate,
+    Generate {
+        /// A private key for `identity.assertion` instead, in PEM: `es256` (P-256; where nothing is said) or `eddsa` (Ed25519)
+        #[arg(long, value_name = "ALGORITHM", num_args = 0..=1, require_equals = true, default_missing_value = "es256",
+              value_parser = ["es256", "eddsa"])]
+        assertion: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -347,7 +352,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain_request(&args),
         Command::Schema => schema::schema(),
-        Command::Keys(KeysCommand::Generate) => keys::generate(),
+        Command::Keys(KeysCommand::Generate { assertion }) => keys::generate(assertion.as_deref()),
         Command::Password(PasswordCommand::Hash) => password::hash(),
         Command::Sessions(command) => sessions::sessions(&command),
     }
@@ -406,6 +411,7 @@ mod tests {
             "vestibule sessions list -c f --idle-for 2",
             "vestibule sessions end -c f --opened-before yesterday",
             "vestibule keys",
+            "vestibule keys generate --assertion=rs256",
             "vestibule walk",
         ] {
             assert_eq!(parse(line).err(), Some(2), "{line}");
@@ -422,6 +428,8 @@ mod tests {
             "vestibule check --print -c vestibule.yaml",
             "vestibule schema",
             "vestibule keys generate",
+            "vestibule keys generate --assertion",
+            "vestibule keys generate --assertion=eddsa",
             "vestibule password hash",
             "vestibule explain -c f GET https://wiki.example.com/api --token -",
             "vestibule explain --live -c f GET https://wiki.example.com/admin --subject alice --claim level=3",

@@ -21,6 +21,7 @@ pub use problem::{Problem, Problems, Warning};
 pub use schema::schema;
 
 use crate::admin::{AdminSettings, ProbeSettings};
+use crate::auth::assertion::AssertionSettings;
 use crate::auth::{JwtSettings, SignInSettings};
 use crate::domain::secret::Secret;
 use crate::domain::session::Clocks;
@@ -160,6 +161,8 @@ pub struct Config {
     pub tokens: Vec<JwtSettings>,
     /// Every name that is an identity header anywhere, and those of `identity.remove`.
     pub guarded_headers: Vec<HeaderName>,
+    /// The signed statement about who asks.
+    pub assertion: Option<AssertionSettings>,
     /// Applications.
     pub upstreams: Vec<UpstreamSettings>,
     /// Routes in file order.

@@ -7,11 +7,13 @@
 
 use super::frequency::Frequency;
 use super::raw_routes::{PathPrefix, Redirect, RouteHeaders};
+mod assertion;
 mod upstreams;
 
+pub(super) use assertion::{Assertion, AssertionTaken};
 pub(super) use upstreams::{
-    Balance, BalanceWord, ClientCertificate, HashBy, Health, OneServer, Paths, Upstream, UpstreamTimeouts,
-    UpstreamTls,
+    Balance, BalanceWord, ClientCertificate, HashBy, Health, OneServer, Paths, Upstream, UpstreamIdentity,
+    UpstreamTimeouts, UpstreamTls,
 };
 
 use super::scalar::{Entries, Plain, Size, Span, Version};
@@ -561,6 +563,8 @@ pub(super) struct Identity {
     /// Further headers that old applications believe; removed from every request.
     #[schemars(extend("default" = []))]
     pub(super) remove: Option<Vec<Option<String>>>,
+    /// A signed statement about who asks, for applications that want proof. Absent: none.
+    pub(super) assertion: Option<Assertion>,
 }
 
 /// What an identity header carries.

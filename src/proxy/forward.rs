@@ -32,6 +32,8 @@ pub(crate) struct Forwarding<'a> {
     /// pingora has left the fields of the visitor's connection in place.
     pub(crate) strips_hops: bool,
     pub(crate) request_id: &'a HeaderValue,
+    /// The signed statement about who asks, and its name.
+    pub(crate) assertion: Option<(HeaderName, HeaderValue)>,
     /// The session data of the visitor.
     pub(crate) data: Option<HeaderValue>,
     /// Whose clocks deadlines are told by.
@@ -68,7 +70,8 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
         changes.dress_request(headers);
     }
     let upstream = &snapshot.upstreams[route.upstream];
-    headers.reserve(SET_EVERYWHERE + upstream.identity.len() + usize::from(forwarding.data.is_some()));
+    let further = usize::from(forwarding.data.is_some()) + usize::from(forwarding.assertion.is_some());
+    headers.reserve(SET_EVERYWHERE + upstream.identity.len() + further);
     set_forwarded(headers, forwarding, previous)?;
     if let UpstreamHost::Send(name) = &upstream.host {
         headers.insert(HOST, name.clone());
@@ -94,6 +97,9 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
                 headers.insert(header.name.clone(), value);
             }
         }
+    }
+    if let Some((name, value)) = &forwarding.assertion {
+        headers.insert(name.clone(), value.clone());
     }
     if let Some(data) = &forwarding.data {
         headers.insert(SESSION_DATA, data.clone());

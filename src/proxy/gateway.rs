@@ -13,6 +13,7 @@ use crate::domain::decision::{Credential, Rejection};
 use crate::domain::session::{Cause, End};
 use crate::net::connection::Link;
 use crate::proxy::admit::{self, Asking, Way};
+use crate::proxy::assertion;
 use crate::proxy::context::Context;
 use crate::proxy::endpoints;
 use crate::proxy::forward::{self, Forwarding};
@@ -334,6 +335,10 @@ impl ProxyHttp for Gateway {
         if let Err(rejection) = ctx.still_admitted() {
             return Err(fault(ctx, rejection));
         }
+        let assertion = match assertion::of(&self.parts, ctx, ctx.snapshot.route[route].upstream) {
+            Ok(assertion) => assertion,
+            Err(rejection) => return Err(fault(ctx, rejection)),
+        };
         let forwarding = Forwarding {
             snapshot: &ctx.snapshot,
             route: &ctx.snapshot.route[route],
@@ -342,6 +347,7 @@ impl ProxyHttp for Gateway {
             link,
             strips_hops: ctx.strips_hops,
             request_id: &ctx.request_id,
+            assertion,
             data: remember::data(ctx),
             sessions: &self.parts.sessions,
         };

@@ -14,6 +14,7 @@ mod tunnel;
 pub mod upstream;
 
 mod admit;
+mod assertion;
 mod context;
 mod endpoints;
 mod forward;

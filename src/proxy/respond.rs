@@ -1,7 +1,7 @@
 //! Answers of our own: a rejection → status, headers, text. No other file picks a status for a rejection.
 //!
-//! Browsers that navigate get a page, everybody else a problem document (RFC 9457). Every answer from here is
-//! `no-store`. [`clean`] is the other direction: what an upstream's answer must lose before a visitor sees it.
+//! Browsers that navigate get a page, everybody else a problem document (RFC 9457). Every answer from here that does not say
+//! otherwise is `no-store`. [`clean`] is the other direction: what an upstream's answer must lose before a visitor sees it.
 
 use crate::domain::caching;
 use crate::domain::cookie;
@@ -89,10 +89,12 @@ pub(crate) async fn send(exchange: &mut Exchange, ctx: &mut Context, answer: Ans
     for (name, value) in headers {
         head.append_header(name, value)?;
     }
-    if status != StatusCode::NO_CONTENT {
+    if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         head.insert_header(CONTENT_LENGTH, body.len())?;
     }
-    head.insert_header(CACHE_CONTROL, "no-store")?;
+    if !head.headers.contains_key(CACHE_CONTROL) {
+        head.insert_header(CACHE_CONTROL, "no-store")?;
+    }
     head.insert_header("X-Content-Type-Options", "nosniff")?;
     head.insert_header("Referrer-Policy", "same-origin")?;
     head.insert_header("X-Request-Id", ctx.request_id_value())?;

@@ -4,6 +4,7 @@
 //! counters) is not in here.
 
 use crate::auth::SignInSettings;
+use crate::auth::assertion::Assertions;
 use crate::auth::bearer::Bearer;
 use crate::auth::device::DeviceCookies;
 use crate::auth::form::FormTokens;
@@ -55,6 +56,8 @@ pub struct Snapshot {
     pub session_tokens: Option<SessionTokens>,
     /// Believes bearer tokens.
     pub bearer: Bearer,
+    /// Signs who asks, for upstreams that want proof.
+    pub assertions: Option<Assertions>,
     /// Ways to sign in, in file order.
     pub ways: Vec<Way>,
     /// The session cookie.

@@ -8,6 +8,7 @@ mod activity;
 mod admin;
 mod anonymous;
 mod answers;
+mod assertion;
 mod balance;
 mod bearer;
 mod bodies;

@@ -1,7 +1,7 @@
 //! `upstreams` as written.
 
 use super::super::scalar::{Entries, Span};
-use super::{HeaderSource, OneOrMany, SecretRef};
+use super::{AssertionTaken, HeaderSource, OneOrMany, SecretRef};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -194,8 +194,10 @@ pub(in crate::config) enum Paths {
 /// Identity headers of one upstream.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["headers"]))]
 pub(in crate::config) struct UpstreamIdentity {
-    /// `Header: claim`, or `Header: { claim: NAME, encoding: utf8 }`.
+    /// `Header: claim`, or `Header: { claim: NAME, encoding: utf8 }`. Absent: those of `identity`.
     pub(in crate::config) headers: Option<Entries<HeaderSource>>,
+    /// `true`: it gets the assertion beside its identity headers; `false`: it does not; `only`: it gets nothing else. Default: `true`
+    /// where there is an `identity.assertion`.
+    pub(in crate::config) assertion: Option<AssertionTaken>,
 }

@@ -4,6 +4,7 @@ use super::super::problem::At;
 use super::super::raw::{self, HeaderSource};
 use super::super::scalar::Entries;
 use super::Resolver;
+use crate::auth::assertion::AssertionSettings;
 use crate::domain::certificate::CertificateClaim;
 use crate::domain::fold::fold;
 use crate::domain::identity::{EMAIL, ENDS_AT, GROUPS, IDLE_UNTIL, SUBJECT};
@@ -135,7 +136,7 @@ impl Resolver<'_> {
         self.notes.problem(at, text, wrong, "keep one spelling");
     }
 
-    fn header_name(&mut self, text: &str, at: &At) -> Option<HeaderName> {
+    pub(super) fn header_name(&mut self, text: &str, at: &At) -> Option<HeaderName> {
         let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
             self.notes.problem(at, text, "is not a header's name", "write letters, digits and `-`");
             return None;
@@ -164,6 +165,7 @@ impl Resolver<'_> {
         &mut self,
         general: &[IdentityHeader],
         upstreams: &[UpstreamSettings],
+        assertion: Option<&AssertionSettings>,
     ) -> Vec<HeaderName> {
         let mut guarded: Vec<HeaderName> = Vec::new();
         let of_upstreams = upstreams.iter().flat_map(|upstream| {
@@ -172,7 +174,9 @@ impl Resolver<'_> {
         });
         let general_at = At::root().key("identity").key("headers");
         let general = general.iter().map(|header| (&header.name, general_at.clone()));
-        for (name, at) in general.chain(of_upstreams) {
+        let assertion_at = At::root().key("identity").key("assertion").key("header");
+        let assertion = assertion.map(|assertion| (&assertion.header, assertion_at));
+        for (name, at) in general.chain(of_upstreams).chain(assertion) {
             match guarded.iter().find(|other| fold(other.as_str()) == fold(name.as_str())) {
                 None => guarded.push(name.clone()),
                 Some(other) if other == name => {}

@@ -5,6 +5,7 @@
 //! one message. What only the whole can tell (who needs keys, which route hides another) comes last.
 
 mod access;
+mod assertion;
 mod changes;
 mod cookie;
 mod edges;
@@ -66,11 +67,12 @@ impl<'a> Resolver<'a> {
         let probes = self.probes(&listeners);
         let trusted_proxies = self.trusted_proxies();
         let headers = self.identity();
+        let assertion = self.assertion();
         let upstreams = self.upstreams(&headers, &listeners);
         let sign_in = self.sign_in();
         let tokens = self.tokens();
         let policies = self.policies(&sign_in, &tokens);
-        let guarded_headers = self.guarded_headers(&headers, &upstreams);
+        let guarded_headers = self.guarded_headers(&headers, &upstreams, assertion.as_ref());
         let reserved = Reserved::new(&guarded_headers);
         let routes = self.routes(&policies, &sign_in, &tokens, &upstreams, external_url.as_ref(), &reserved);
         self.upstream_ways_lead_somewhere(&sign_in, &routes, &upstreams);
@@ -102,6 +104,7 @@ impl<'a> Resolver<'a> {
             sign_in,
             tokens,
             guarded_headers,
+            assertion,
             upstreams,
             routes,
             logs,

@@ -300,7 +300,8 @@ impl Resolver<'_> {
 
     /// `alice` of one source and `alice` of another must not look the same to the application, unless they are.
     fn people_are_told_apart(&mut self, rights: &Rights, upstream: &UpstreamSettings, at: &At) {
-        let told = upstream.identity.iter().any(|header| header.claim == SOURCE);
+        let only_asserted = upstream.assertion && upstream.identity.is_empty();
+        let told = only_asserted || upstream.identity.iter().any(|header| header.claim == SOURCE);
         if rights.sources.len() > 1 && !rights.same_people && !told {
             let sources: Vec<String> = rights.sources.iter().map(|source| format!("`{source}`")).collect();
             let wrong = format!("admits subjects of {}, who may share names", sources.join(" and "));

@@ -45,10 +45,11 @@ impl Resolver<'_> {
             let timeouts = self.upstream_timeouts(entry.timeouts.as_ref(), &at.key("timeouts"));
             let host = self.upstream_host(entry.host.as_deref(), &at.key("host"));
             let own = entry.identity.as_ref().and_then(|identity| identity.headers.as_ref());
-            let identity = match own {
+            let mut identity = match own {
                 Some(own) => self.identity_headers(own, &at.key("identity").key("headers")),
                 None => headers.to_vec(),
             };
+            let assertion = self.takes_assertion(entry.identity.as_ref(), &mut identity, &at.key("identity"));
             let case_insensitive = entry.paths == Some(Paths::CaseInsensitive);
             upstreams.push(UpstreamSettings {
                 name: name.clone(),
@@ -63,6 +64,7 @@ impl Resolver<'_> {
                 host,
                 case_insensitive,
                 identity,
+                assertion,
             });
         }
         upstreams

@@ -3,6 +3,7 @@
 mod account;
 mod choose;
 mod form;
+mod jwks;
 mod login;
 pub(crate) mod logout;
 mod session;
@@ -40,6 +41,7 @@ pub(crate) async fn answer(
     let method = exchange.req_header().method.clone();
     let allowed: &[Method] = match path {
         "login" | "logout" | "account" => &[Method::GET, Method::HEAD, Method::POST],
+        "jwks.json" => &[Method::GET, Method::HEAD],
         "session" => &[Method::GET, Method::HEAD, Method::DELETE],
         _ => return Err(Rejection::NoRoute),
     };
@@ -53,6 +55,7 @@ pub(crate) async fn answer(
         ("logout", false) => logout::answer(parts, exchange, ctx).await,
         ("account", true) => account::ask(parts, exchange.req_header(), ctx),
         ("account", false) => account::answer(parts, exchange, ctx).await,
+        ("jwks.json", _) => jwks::tell(exchange.req_header(), ctx),
         (_, true) => session::tell(parts, exchange.req_header(), ctx),
         (_, false) => session::end(parts, exchange.req_header(), ctx).await,
     }

@@ -48,6 +48,8 @@ pub struct Upstream {
     pub(crate) host: UpstreamHost,
     /// The identity headers it gets.
     pub(crate) identity: Vec<IdentityHeader>,
+    /// It gets the signed assertion, where there is one.
+    pub(crate) assertion: bool,
     /// By what requests are spread.
     pub(crate) balance: Balance,
     /// Further servers that an idempotent request may be sent to.
@@ -109,6 +111,7 @@ impl Upstream {
             timeouts,
             host,
             identity,
+            assertion,
             case_insensitive: _,
         } = settings;
         let shared = Arc::new(Shared {
@@ -121,6 +124,7 @@ impl Upstream {
             name,
             host,
             identity,
+            assertion,
             balance,
             retries,
             servers,

@@ -36,6 +36,8 @@ pub struct UpstreamSettings {
     pub case_insensitive: bool,
     /// The identity headers it gets.
     pub identity: Vec<IdentityHeader>,
+    /// It gets the signed assertion, where there is one.
+    pub assertion: bool,
 }
 
 impl UpstreamSettings {
