@@ -136,6 +136,8 @@ def guarded(tmp_path_factory):
     assert key.returncode == 0, key.stderr
     (folder / "session.key").write_text(key.stdout)
     (folder / "session.key").chmod(0o600)
+    (folder / "assertion.pem").write_text(vestibule("keys", "generate", "--assertion").stdout)
+    (folder / "assertion.pem").chmod(0o600)
     passwords = {"alice": secrets.token_urlsafe(12), "Zoë Müller": "pässword " + secrets.token_urlsafe(8)}
     (folder / "users.yaml").write_text(users_yaml(passwords))
     serve = [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{application}", "app:app"]

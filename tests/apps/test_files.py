@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT, vestibule
 from jsonschema import Draft202012Validator
 
-SHIPPED = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("deploy/**/vestibule.yaml")])
+SHIPPED = sorted([*ROOT.glob("config/*.yaml"), *ROOT.glob("deploy/**/vestibule.yaml"), *ROOT.glob("deploy/**/verified.yaml")])
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,9 @@ def test_a_shipped_file_passes_check(path, tmp_path):
     for secret in ["session.key", "admin.token", "jwt.secret"]:
         (tmp_path / secret).write_text(key)
         (tmp_path / secret).chmod(0o600)
+    signs = vestibule("keys", "generate", "--assertion").stdout
+    (tmp_path / "assertion.pem").write_text(signs)
+    (tmp_path / "assertion.pem").chmod(0o600)
     (tmp_path / "users.yaml").write_text(f"alice:\n  password: {hashed}\n")
     checked = vestibule("check", "-c", tmp_path / "vestibule.yaml")
     assert checked.returncode == 0, checked.stderr + checked.stdout

@@ -174,15 +174,23 @@ impl Resolver<'_> {
         });
         let general_at = At::root().key("identity").key("headers");
         let general = general.iter().map(|header| (&header.name, general_at.clone()));
-        let assertion_at = At::root().key("identity").key("assertion").key("header");
-        let assertion = assertion.map(|assertion| (&assertion.header, assertion_at));
-        for (name, at) in general.chain(of_upstreams).chain(assertion) {
+        for (name, at) in general.chain(of_upstreams) {
             match guarded.iter().find(|other| fold(other.as_str()) == fold(name.as_str())) {
                 None => guarded.push(name.clone()),
                 Some(other) if other == name => {}
                 Some(other) => {
                     let (name, other) = (self.spelt(name), self.spelt(other));
                     self.folds_together(&name, &other, &at.key(&name));
+                }
+            }
+        }
+        if let Some(AssertionSettings { header, .. }) = assertion {
+            match guarded.iter().find(|other| fold(other.as_str()) == fold(header.as_str())) {
+                None => guarded.push(header.clone()),
+                Some(other) => {
+                    let other = self.spelt(other);
+                    let at = At::root().key("identity").key("assertion").key("header");
+                    self.folds_together(&self.spelt(header), &other, &at);
                 }
             }
         }
@@ -195,7 +203,9 @@ impl Resolver<'_> {
         let general = self.raw.identity.iter().filter_map(|identity| identity.headers.as_ref());
         let upstreams = self.raw.upstreams.iter().flat_map(Entries::sound);
         let own = upstreams.filter_map(|(_, upstream)| upstream.identity.as_ref()?.headers.as_ref());
-        let mut names = general.chain(own).flat_map(Entries::names);
+        let assertion =
+            self.raw.identity.iter().filter_map(|identity| identity.assertion.as_ref()?.header.as_deref());
+        let mut names = assertion.chain(general.chain(own).flat_map(Entries::names));
         names.find(|text| text.eq_ignore_ascii_case(name.as_str())).unwrap_or(name.as_str()).to_owned()
     }
 
