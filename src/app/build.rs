@@ -17,6 +17,7 @@ use crate::domain::access::EntryId;
 use crate::domain::fold::Guard;
 use crate::domain::route::{HostPattern, RouteTable};
 use crate::domain::token::KeyRing;
+use crate::proxy::forward_auth::ForwardAuth;
 use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
 use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
@@ -170,6 +171,10 @@ impl Builder {
             trusted_proxies: config.trusted_proxies.clone(),
             bearer,
             assertions: config.assertion.clone().map(Assertions::new),
+            forward_auth: config
+                .forward_auth
+                .as_ref()
+                .map(|settings| ForwardAuth::new(settings, &config.trusted_proxies, &config.guarded_headers)),
             ways,
             cookie: config.sessions.cookie.clone(),
             former_cookies: former_cookies(config, before),

@@ -27,7 +27,8 @@ use crate::domain::secret::Secret;
 use crate::domain::session::Clocks;
 use crate::domain::time::Timestamp;
 use crate::proxy::settings::{
-    CookieSettings, External, ListenerSettings, RouteSettings, SessionRules, UpstreamSettings,
+    CookieSettings, External, ForwardAuthSettings, ListenerSettings, RouteSettings, SessionRules,
+    UpstreamSettings,
 };
 use crate::store::table::Limits;
 use crate::telemetry::LogsSettings;
@@ -163,6 +164,8 @@ pub struct Config {
     pub guarded_headers: Vec<HeaderName>,
     /// The signed statement about who asks.
     pub assertion: Option<AssertionSettings>,
+    /// The other proxy for which the gateway answers.
+    pub forward_auth: Option<ForwardAuthSettings>,
     /// Applications.
     pub upstreams: Vec<UpstreamSettings>,
     /// Routes in file order.

@@ -8,9 +8,11 @@
 use super::frequency::Frequency;
 use super::raw_routes::{PathPrefix, Redirect, RouteHeaders};
 mod assertion;
+mod forward_auth;
 mod upstreams;
 
 pub(super) use assertion::{Assertion, AssertionTaken};
+pub(super) use forward_auth::{Dialect, ForwardAuth};
 pub(super) use upstreams::{
     Balance, BalanceWord, ClientCertificate, HashBy, Health, OneServer, Paths, Upstream, UpstreamIdentity,
     UpstreamTimeouts, UpstreamTls,
@@ -93,6 +95,8 @@ pub(super) struct File {
     /// What goes where, and who may pass: the first whose host and path match. None: 404.
     #[schemars(extend("examples" = [[{ "name": "wiki", "path": "/", "access": "public", "upstream": "wiki" }]]))]
     pub(super) routes: Option<Vec<Option<Route>>>,
+    /// Answers for another proxy that asks whether requests may pass. Absent: nobody is answered.
+    pub(super) forward_auth: Option<ForwardAuth>,
     /// What routes take that do not say otherwise.
     pub(super) limits: Option<Limits>,
     /// Logs.

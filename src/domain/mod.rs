@@ -11,6 +11,7 @@ pub mod cookie;
 pub mod decision;
 pub mod fingerprint;
 pub mod fold;
+pub mod forwarded;
 pub mod head;
 pub mod identity;
 pub mod merge_patch;

@@ -78,13 +78,8 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
     }
     headers.insert(REQUEST_ID, forwarding.request_id.clone());
     if let Some(credential) = admission.credential() {
-        let identity = credential.identity();
-        for header in upstream.identity.iter().filter(|header| header.certificate.is_none()) {
-            let value = match header.deadline {
-                Some(deadline) => instant(credential, deadline, forwarding.sessions),
-                None => identity.claim(&header.claim).and_then(|claim| value_of(header, claim.header_form())),
-            };
-            if let Some(value) = value {
+        for header in &upstream.identity {
+            if let Some(value) = says(header, credential, forwarding.sessions) {
                 headers.insert(header.name.clone(), value);
             }
         }
@@ -105,6 +100,22 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
         headers.insert(SESSION_DATA, data.clone());
     }
     Ok(())
+}
+
+/// What an identity header says of whoever was admitted; of a connection's certificate it says nothing here.
+pub(crate) fn says(
+    header: &IdentityHeader,
+    credential: &Credential,
+    sessions: &Table,
+) -> Option<HeaderValue> {
+    match (header.certificate, header.deadline) {
+        (Some(_), _) => None,
+        (None, Some(deadline)) => instant(credential, deadline, sessions),
+        (None, None) => {
+            let claim = credential.identity().claim(&header.claim)?;
+            value_of(header, claim.header_form())
+        }
+    }
 }
 
 /// A deadline of the session: RFC 3339 in UTC. A bearer token has none.

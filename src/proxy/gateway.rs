@@ -17,6 +17,7 @@ use crate::proxy::assertion;
 use crate::proxy::context::Context;
 use crate::proxy::endpoints;
 use crate::proxy::forward::{self, Forwarding};
+use crate::proxy::forward_auth;
 use crate::proxy::hops;
 use crate::proxy::http2;
 use crate::proxy::limits;
@@ -66,6 +67,13 @@ impl Gateway {
     async fn walk(&self, exchange: &mut Exchange, ctx: &mut Context) -> Result<Option<Answer>, Rejection> {
         let snapshot = ctx.snapshot.clone();
         http2::reshape(exchange.req_header_mut())?;
+        if snapshot.forward_auth.is_some()
+            && ctx.front().redirect.is_none()
+            && forward_auth::question(exchange.req_header()).is_some()
+        {
+            // As it came: what another proxy asks about is not brought into another form.
+            return Ok(Some(forward_auth::answer(&self.parts, exchange.req_header(), ctx)));
+        }
         let (host, target) = match read::read(exchange.req_header())? {
             Reading::Canonical(host, target) => (host, target),
             Reading::Other(rewriting) => {

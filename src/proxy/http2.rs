@@ -30,9 +30,11 @@ pub(crate) fn reshape(head: &mut RequestHeader) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Whether a program that speaks gRPC asks: it reads no page and no problem document.
+/// Whether a program that speaks gRPC asks: it reads no page and no problem document. Never for a path of ours, where whoever asks reads
+/// the status: refusals of gRPC have one of success.
 pub(crate) fn is_grpc(head: &RequestHeader) -> bool {
     head.version == Version::HTTP_2
+        && !head.raw_path().starts_with(b"/_vestibule")
         && head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
             let rest = kind.as_bytes().strip_prefix(b"application/grpc");
             rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))

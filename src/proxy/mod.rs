@@ -1,6 +1,7 @@
 //! The walk of a request, from its canonical form to the upstream and back.
 
 pub mod changes;
+pub mod forward_auth;
 pub mod gateway;
 mod hops;
 pub mod limits;

@@ -103,7 +103,8 @@ impl Record {
     }
 
     pub(crate) fn read_head(&mut self, head: &RequestHeader) {
-        if self.parts.logs.access_is_on() {
+        // Where it was asked about another request, that one is told.
+        if self.head.is_none() && self.parts.logs.access_is_on() {
             self.head = Some(Head {
                 method: head.method.clone(),
                 host: head.headers.get(HOST).cloned(),

@@ -71,6 +71,8 @@ pub(crate) fn choose(
             ctx.reach.seat = Some(seat);
             Ok(peer)
         }
+        // Another proxy reaches it, after it has asked us.
+        Err(Nowhere::Unknown) if upstream.is_elsewhere() => Err(Rejection::NoRoute),
         Err(Nowhere::Unknown) => Err(Rejection::NoServer("name_unknown")),
         // Where one was tried, that is what went wrong.
         Err(Nowhere::Down | Nowhere::Busy) if ctx.reach.failure.is_some() => {

@@ -34,12 +34,14 @@ use serde_json::json;
 pub(crate) struct Answer {
     status: StatusCode,
     headers: Vec<(&'static str, HeaderValue)>,
+    /// Fields whose names the file says.
+    fields: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
 }
 
 impl Answer {
     pub(crate) fn new(status: StatusCode) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new() }
+        Self { status, headers: Vec::new(), fields: Vec::new(), body: Bytes::new() }
     }
 
     /// A page of ours, in the visitor's language.
@@ -71,6 +73,19 @@ impl Answer {
         self.status.is_redirection()
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(crate) fn with_field(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.fields.push((name, value));
+        self
+    }
+
     pub(crate) fn with_body(self, body: Bytes) -> Self {
         Self { body, ..self }
     }
@@ -83,9 +98,12 @@ impl Answer {
 
 /// Writes an answer; a HEAD request gets the head alone.
 pub(crate) async fn send(exchange: &mut Exchange, ctx: &mut Context, answer: Answer) -> pingora::Result<()> {
-    let Answer { status, headers, body } = answer;
+    let Answer { status, headers, fields, body } = answer;
     let head_only = exchange.req_header().method == Method::HEAD;
-    let mut head = ResponseHeader::build(status, Some(headers.len() + 6))?;
+    let mut head = ResponseHeader::build(status, Some(headers.len() + fields.len() + 6))?;
+    for (name, value) in fields {
+        head.append_header(name, value)?;
+    }
     for (name, value) in headers {
         head.append_header(name, value)?;
     }
@@ -245,7 +263,7 @@ fn grpc(rejection: &Rejection) -> Answer {
 }
 
 /// `scheme://host[:port]` as browsers see it: the canonical host where the route names hosts, else that of `external_url`.
-fn base_url(head: &RequestHeader, ctx: &Context) -> String {
+pub(crate) fn base_url(head: &RequestHeader, ctx: &Context) -> String {
     let request_host = read::host_of(head);
     let route_names_hosts = ctx.route.is_some_and(|route| ctx.snapshot.route[route].names_hosts);
     let (host, outside) = match &ctx.snapshot.external_url {
@@ -266,7 +284,7 @@ pub(crate) fn origin_url(host: &str, outside: External) -> String {
 }
 
 /// The login page's path, with the page that was asked for as `return_to`.
-fn login_path(head: &RequestHeader) -> String {
+pub(crate) fn login_path(head: &RequestHeader) -> String {
     const LOGIN: &str = "/_vestibule/login?";
     let mut query = form_urlencoded::Serializer::for_suffix(String::from(LOGIN), LOGIN.len());
     let target = Target::parse(head.raw_path()).map(|target| target.to_string()).unwrap_or_default();

@@ -3,6 +3,7 @@
 use crate::domain::access::Access;
 use crate::domain::certificate::CertificateClaim;
 use crate::domain::clients::ClientRule;
+use crate::domain::forwarded::Dialect;
 use crate::domain::rate::Rate;
 use crate::domain::redirect::Redirect;
 use crate::domain::route::HostPattern;
@@ -13,6 +14,7 @@ pub use crate::proxy::upstream::settings::{
     Balance, HashBy, HealthSettings, Place, Protocol, Server, UpstreamSettings, UpstreamTimeouts, UpstreamTls,
 };
 use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +54,15 @@ pub struct ListenerSettings {
 pub struct RedirectSettings {
     /// The folder in which an ACME client leaves its answers to challenges.
     pub acme_webroot: Option<PathBuf>,
+}
+
+/// For which other proxy the gateway answers whether requests may pass.
+#[derive(Clone, Debug)]
+pub struct ForwardAuthSettings {
+    /// By which words it tells of them.
+    pub dialect: Dialect,
+    /// Where it is; nobody else is answered.
+    pub from: Vec<IpNet>,
 }
 
 /// How a claim is written into a header.

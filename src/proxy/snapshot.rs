@@ -21,6 +21,7 @@ use crate::domain::session::{ScopeId, Session, SpaceId};
 use crate::proxy::admit::scope_of;
 use crate::proxy::changes::Changes;
 pub use crate::proxy::forward::GUARDED;
+use crate::proxy::forward_auth::ForwardAuth;
 pub use crate::proxy::front::Front;
 use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub bearer: Bearer,
     /// Signs who asks, for upstreams that want proof.
     pub assertions: Option<Assertions>,
+    /// Answers for another proxy.
+    pub forward_auth: Option<ForwardAuth>,
     /// Ways to sign in, in file order.
     pub ways: Vec<Way>,
     /// The session cookie.

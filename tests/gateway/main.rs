@@ -23,6 +23,7 @@ mod demonstration;
 mod durable;
 mod expiry;
 mod explain_live;
+mod forward_auth;
 mod grammar;
 mod headers;
 mod hops;

@@ -8,10 +8,10 @@ use serde::Deserialize;
 /// An application.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["servers"]))]
 pub(in crate::config) struct Upstream {
     /// Where it runs: `http://host:port`, `https://…`, `h2c://…` (HTTP/2 without TLS) or `unix:/path`, or a mapping with `url`
-    /// and `weight`. A name may have several addresses; each counts as a server.
+    /// and `weight`. A name may have several addresses; each counts as a server. Only with `forward_auth` may it be left out: the
+    /// application is then reached by the proxy that asks, and nobody is led there from here.
     #[schemars(example = ["http://127.0.0.1:3000"])]
     pub(in crate::config) servers: Option<OneOrMany<OneServer>>,
     /// Which server a request goes to: `round_robin`, `least_requests`, or `{ hash: session }` or `{ hash: client_ip }`, which

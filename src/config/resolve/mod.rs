@@ -9,6 +9,7 @@ mod assertion;
 mod changes;
 mod cookie;
 mod edges;
+mod forward_auth;
 mod identity;
 mod limits;
 mod routes;
@@ -66,6 +67,7 @@ impl<'a> Resolver<'a> {
         let admin = self.admin(&listeners);
         let probes = self.probes(&listeners);
         let trusted_proxies = self.trusted_proxies();
+        let forward_auth = self.forward_auth();
         let headers = self.identity();
         let assertion = self.assertion();
         let upstreams = self.upstreams(&headers, &listeners);
@@ -105,6 +107,7 @@ impl<'a> Resolver<'a> {
             tokens,
             guarded_headers,
             assertion,
+            forward_auth,
             upstreams,
             routes,
             logs,

@@ -39,6 +39,7 @@ impl Resolver<'_> {
             let at = root.key(name);
             self.check_name(name, &at);
             let Some(entry) = entry else { continue };
+            self.servers_or_another_proxy(entry, &at);
             let servers = self.servers(entry, &at.key("servers"), listeners);
             let tls = self.upstream_tls(entry.tls.as_ref(), &servers, &at.key("tls"));
             let health = self.health(entry.health.as_ref(), &at.key("health"));

@@ -150,6 +150,11 @@ impl Upstream {
         upstream
     }
 
+    /// It has no server here: another proxy reaches it.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.servers.is_empty()
+    }
+
     /// The addresses that are known of a server.
     fn known(&self, field: &Field, place: &Place) -> Vec<SocketAddr> {
         let of_server =

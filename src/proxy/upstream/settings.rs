@@ -14,7 +14,8 @@ use std::time::Duration;
 pub struct UpstreamSettings {
     /// Its name in the file.
     pub name: String,
-    /// Where it runs; each address that a name has counts as a server of its own.
+    /// Where it runs; each address that a name has counts as a server of its own. None where another proxy reaches it, which asks
+    /// us.
     pub servers: Vec<Server>,
     /// Which server a request goes to.
     pub balance: Balance,
