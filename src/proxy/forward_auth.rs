@@ -9,6 +9,7 @@
 use crate::domain::decision::{Admission, Credential, Navigation, Rejection};
 use crate::domain::forwarded::{Dialect, Forwarded};
 use crate::domain::session::{Cause, End};
+use crate::domain::target::Target;
 use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::assertion;
 use crate::proxy::context::Context;
@@ -76,6 +77,11 @@ pub(crate) fn answer(parts: &Parts, head: &RequestHeader, ctx: &mut Context) -> 
     let peer = ctx.link.as_ref().map(|link| link.address());
     let asked = snapshot.forward_auth.as_ref().zip(peer);
     let asked = asked.filter(|(asked, peer)| asked.from.iter().any(|network| network.contains(peer)));
+    // Where its path says nothing of the visitor's, it is one that could not lead elsewhere: `auth/../login` is no question.
+    let asked = asked.filter(|(asked, _)| {
+        asked.dialect == Dialect::Envoy
+            || Target::parse(head.raw_path()).is_ok_and(|target| target.is_as_sent())
+    });
     let Some((settings, peer)) = asked else {
         ctx.record.outcome = Some(Outcome::Own);
         return refusal(&plain(head), ctx, &Rejection::NoRoute);
