@@ -120,16 +120,22 @@ class Front:
         assert answer.status == 303, answer.body
         return f"session={curl.cookies()['session']}"
 
-    def raw(self, target, *fields, method="GET"):
+    def raw(self, target, *fields, method="GET", timeout=20):
         """Status and what the application saw; the target goes out as it is."""
         self.application.seen.clear()
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as line:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as line:
             head = [f"{method} {target} HTTP/1.1", f"Host: localhost:{self.port}", "Connection: close", *fields]
             line.sendall("\r\n".join([*head, "", ""]).encode())
             answer = http.client.HTTPResponse(line, method=method)
             answer.begin()
             answer.read()
         return answer.status, list(self.application.seen), answer
+
+    def until_it_passes(self, expected):
+        deadline = time.monotonic() + 20
+        while (passes := self.raw("/public")[0] == 200) != expected and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert passes == expected, self.log() + (self.folder / "front.log").read_text()
 
     def log(self):
         return self.gateway.log.read_text()
@@ -158,13 +164,17 @@ def front(request, tmp_path_factory):
         (folder / file).chmod(0o600)
     application = Application(ports["3000"])
     with contextlib.ExitStack() as running:
+        running.callback(application.server_close)
         running.callback(application.shutdown)
         run = [binary(), "run", "-c", folder / "vestibule.yaml"]
         address = f"http://127.0.0.1:{ports['8080']}/_vestibule/session"
         gateway = running.enter_context(Process(run, address, folder / "gateway.log"))
         url = f"http://localhost:{ports['8000']}/public"
         running.enter_context(Process(command, url, folder / "front.log", cwd=folder))
-        yield Front(name, folder, ports["8000"], application, gateway, passwords)
+        front = Front(name, folder, ports["8000"], application, gateway, passwords)
+        # Traefik answers before it has read its routes.
+        front.until_it_passes(True)
+        yield front
 
 
 def test_the_walk_of_a_visitor(front, curl):
@@ -270,23 +280,17 @@ def test_where_the_gateway_does_not_know_the_proxy_nothing_passes(front):
         (front.folder / "vestibule.yaml").write_text(text)
         front.gateway.process.send_signal(signal.SIGHUP)
 
-    def until(expected):
-        deadline = time.monotonic() + 10
-        while (status := front.raw("/public")[0] == 200) != expected and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert status == expected, front.log()
-
     reload(text.replace("from: [127.0.0.1]", "from: [127.0.0.9]"))
-    until(False)
+    front.until_it_passes(False)
     assert front.raw("/public")[1] == []
     reload(text)
-    until(True)
+    front.until_it_passes(True)
     # A gateway that is not there lets nobody in either.
     os.kill(front.gateway.process.pid, signal.SIGSTOP)
     try:
         with contextlib.suppress(TimeoutError, OSError, http.client.HTTPException):
-            assert front.raw("/ops")[0] >= 400
+            assert front.raw("/ops", timeout=1)[0] >= 400
         assert front.application.seen == []
     finally:
         os.kill(front.gateway.process.pid, signal.SIGCONT)
-    until(True)
+    front.until_it_passes(True)
