@@ -252,10 +252,10 @@ fn refuse(
     ctx: &mut Context,
     rejection: &Rejection,
 ) -> Answer {
-    let signs_in = matches!(rejection, Rejection::Unauthenticated(_))
+    let has_ways = matches!(rejection, Rejection::Unauthenticated(_))
         && ctx.route.is_some_and(|route| !ctx.snapshot.route[route].ways.is_empty());
     let is_page = admit::navigation(original) == Navigation::Page;
-    let sign_in = (signs_in && is_page)
+    let sign_in = (has_ways && is_page)
         .then(|| format!("{}{}", respond::base_url(original, ctx), respond::login_path(original)));
     let refused = refusal(&plain(original), ctx, rejection);
     match (settings.dialect, sign_in) {

@@ -7,6 +7,7 @@ use crate::support::users::{User, usual};
 use crate::support::wait::pause;
 use crate::support::{Gateway, Message, SESSION, Setup, Upstream};
 use serde_json::Value;
+use std::fmt::Write;
 use std::time::Duration;
 
 const DIALECTS: [&str; 5] = ["nginx", "traefik", "caddy", "haproxy", "envoy"];
@@ -49,7 +50,7 @@ fn bytes(dialect: &str, method: &str, target: &str, more: &[(&str, &str)]) -> (S
     let mut text = format!("{own} {path} HTTP/1.1\r\n");
     let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
     for (name, value) in fields.into_iter().chain(more) {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        write!(text, "{name}: {value}\r\n").expect("a string takes all");
     }
     (own, text + "\r\n")
 }
@@ -310,7 +311,7 @@ fn it_counts_as_use_and_renews_nothing() {
     let gateway = asked(&upstream, "nginx").set("sessions", "{ idle_timeout: 4s, renew_after: 1s }").start();
     let alice = cookie_of(&gateway, "alice");
     for _ in 0..6 {
-        pause(Duration::from_millis(1000));
+        pause(Duration::from_secs(1));
         // `ask` looks for Set-Cookie.
         assert_eq!(ask(&gateway, "nginx", "GET", "/page", &[("Cookie", &alice)]).status(), 200);
     }

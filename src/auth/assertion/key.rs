@@ -1,6 +1,6 @@
 //! A key that signs assertions, and its public half as a JWK (RFC 7517).
 //!
-//! The file says which kind it is: ECDSA on P-256 signs with ES256 (RFC 7518 §3.4), Ed25519 with EdDSA (RFC 8037 §3.1). Its name is
+//! The file says which kind it is: ECDSA on P-256 signs with ES256 (RFC 7518 §3.4), Ed25519 with `EdDSA` (RFC 8037 §3.1). Its name is
 //! the thumbprint of its public half (RFC 7638), so that nobody has to think one up and two keys never share one.
 
 use aws_lc_rs::digest::{SHA256, digest};

@@ -184,7 +184,7 @@ mod tests {
             header: HeaderName::from_static("x-auth-assertion"),
             issuer: "https://gw.example.com".to_owned(),
             keys: vec![AssertionKey::from_pem(key.as_bytes()).expect("a key")],
-            lifetime: Duration::from_secs(60),
+            lifetime: Duration::from_mins(1),
         })
     }
 
@@ -211,7 +211,7 @@ mod tests {
     fn it_says_who_in_plain_text_and_for_how_long() {
         let (assertions, wall) = (assertions(), Timestamp::from_millis(1_000_900));
         let zoe = token(&["ops", "a,b"], 2000);
-        let value = assertions.about(&zoe, WIKI, wall, || Duration::from_secs(3600)).expect("signed");
+        let value = assertions.about(&zoe, WIKI, wall, || Duration::from_hours(1)).expect("signed");
         let claims = claims(&value);
         assert_eq!(claims["iss"], "https://gw.example.com");
         assert_eq!(claims["aud"], "wiki");
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn it_never_outlives_what_it_speaks_of() {
         let wall = Timestamp::from_secs(1000);
-        for (left, exp) in [(3600_000, 1060), (60_000, 1060), (10_999, 1010), (999, 1000)] {
+        for (left, exp) in [(3_600_000, 1060), (60_000, 1060), (10_999, 1010), (999, 1000)] {
             let value = assertions().about(&token(&[], 2000), WIKI, wall, || Duration::from_millis(left));
             assert_eq!(claims(&value.expect("signed"))["exp"], exp, "{left} ms left");
         }
@@ -238,7 +238,7 @@ mod tests {
         let assertions = assertions();
         let ask = |credential: &Credential, audience, secs| {
             let wall = Timestamp::from_secs(secs);
-            assertions.about(credential, audience, wall, || Duration::from_secs(3600)).expect("signed")
+            assertions.about(credential, audience, wall, || Duration::from_hours(1)).expect("signed")
         };
         let zoe = token(&["ops"], 5000);
         let first = ask(&zoe, WIKI, 1000);

@@ -17,7 +17,7 @@ pub(in crate::config) struct Assertion {
     /// `iss`: what applications know this gateway by.
     #[schemars(example = &"https://gw.example.com")]
     pub(in crate::config) issuer: Option<String>,
-    /// Private keys in PEM (PKCS#8) of P-256 (ES256) or Ed25519 (EdDSA), made by `vestibule keys generate --assertion`. The first
+    /// Private keys in PEM (PKCS#8) of P-256 (ES256) or Ed25519 (`EdDSA`), made by `vestibule keys generate --assertion`. The first
     /// signs, all are published: a new one comes second for ten minutes, then first.
     #[schemars(extend("examples" = [[{ "file": "assertion.pem" }]]))]
     pub(in crate::config) keys: Option<Vec<Option<SecretRef>>>,
