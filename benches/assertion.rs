@@ -1,6 +1,6 @@
 //! What an assertion costs: signed with each kind of key, and held since.
 //!
-//! A session with an e-mail address and three groups. Held ones are those of ten thousand sessions, asked in turn.
+//! A session with an e-mail address and three groups. The held one lies among those of ten thousand sessions.
 
 #[path = "support/thread_time.rs"]
 mod thread_time;

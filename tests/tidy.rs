@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use vestibule::auth::assertion::KeyKind;
 
 /// Each part of the library and its floor, as `src/lib.rs` lists them.
 const FLOORS: &[(&str, u8)] = &[
@@ -293,6 +294,11 @@ fn folder_with_secrets(name: &str) -> PathBuf {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         fs::set_permissions(&path, private).expect("the file is ours");
     }
+    let signs = vestibule::auth::assertion::generate(KeyKind::Es256).expect("there is randomness");
+    let path = folder.join("assertion.pem");
+    fs::write(&path, &*signs).expect("the folder takes files");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&path, private).expect("the file is ours");
     fs::write(folder.join("users.yaml"), "{}\n").expect("the folder takes files");
     folder
 }
