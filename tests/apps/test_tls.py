@@ -46,7 +46,7 @@ class Secured:
 def secured(guarded, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
     issue(folder)
-    for name in ["session.key", "users.yaml"]:
+    for name in ["session.key", "assertion.pem", "users.yaml"]:
         shutil.copy(guarded.folder / name, folder)
     text = (guarded.folder / "vestibule.yaml").read_text()
     secure, plain, before = free_port(), free_port(), guarded.url.rsplit(":", 1)[1]
