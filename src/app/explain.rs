@@ -18,6 +18,7 @@ use crate::domain::session::{Cause, Kind, Opening, ScopeId, Session, SessionId};
 use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
+use crate::domain::token_facts::TokenFacts;
 use crate::proxy::changes::HeaderChanges;
 use crate::proxy::settings::{Deadline, Encoding, Per, RateSettings, RouteLimits, RouteSettings};
 use http::Method;
@@ -303,7 +304,8 @@ fn say_limits(limits: &RouteLimits, lines: &mut Explanation) {
 /// A believed token, as it counts for the decision: when it ends plays no part there.
 fn token(entry: EntryId, identity: Identity) -> Credential {
     let at = Timestamp::from_secs(0);
-    Credential::Token(Arc::new(Believed { identity, expires_at: at, entry, verified_at: at }))
+    let token = TokenFacts::default();
+    Credential::Token(Arc::new(Believed { identity, expires_at: at, entry, verified_at: at, token }))
 }
 
 /// A live session that no table knows, as it counts for the decision.

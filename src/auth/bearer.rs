@@ -105,7 +105,8 @@ impl BearerCaches {
         // LRU: moka's default policy refuses newcomers when it is full.
         let believed = Cache::builder()
             .weigher(|_, believed: &Arc<Believed>| {
-                u32::try_from(believed.identity.packed().len())
+                let jti = believed.token.jti.as_ref().map_or(0, |jti| jti.len());
+                u32::try_from(believed.identity.packed().len() + jti)
                     .unwrap_or(u32::MAX)
                     .saturating_add(ENTRY_BYTES)
             })
@@ -193,9 +194,9 @@ impl Bearer {
             return Err(why);
         }
         match verifier.verify(token, wall) {
-            Ok(Verified { identity, expires_at }) => {
-                let believed =
-                    Arc::new(Believed { identity, expires_at, entry: key.entry, verified_at: wall });
+            Ok(Verified { identity, expires_at, token }) => {
+                let entry = key.entry;
+                let believed = Arc::new(Believed { identity, expires_at, entry, verified_at: wall, token });
                 self.caches.believed.insert(key, Arc::clone(&believed));
                 Ok(believed)
             }

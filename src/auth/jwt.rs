@@ -6,11 +6,13 @@
 //! stand once. Not accepted at all: encrypted tokens (JWE), `crit`, `b64`, keys that the token itself brings.
 
 use crate::auth::JwtSettings;
+use crate::auth::facts::{self, NoFacts};
 use crate::auth::json::{NotAnObject, object};
 use crate::auth::jwks::{self, Key, KeyError};
 use crate::domain::access::EntryId;
 use crate::domain::identity::{ClaimValue, Claims, EMAIL, Identity};
 use crate::domain::time::Timestamp;
+use crate::domain::token_facts::TokenFacts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
@@ -68,6 +70,8 @@ pub enum Refusal {
     NotYet,
     /// The subject's claim is absent, empty or no string.
     Subject,
+    /// `cnf` asks its presenter for a proof that is not known here (RFC 7800 §3.1).
+    Confirmation,
     /// The claims are longer than an upstream could be told.
     Claims,
 }
@@ -92,6 +96,7 @@ impl Refusal {
             Self::Expired => "token_expired",
             Self::NotYet => "token_not_yet_valid",
             Self::Subject => "token_without_subject",
+            Self::Confirmation => "token_confirmation",
             Self::Claims => "token_claims_too_long",
         }
     }
@@ -106,6 +111,15 @@ impl From<NotAnObject> for Refusal {
     }
 }
 
+impl From<NoFacts> for Refusal {
+    fn from(why: NoFacts) -> Self {
+        match why {
+            NoFacts::Malformed => Self::Malformed,
+            NoFacts::Confirmation => Self::Confirmation,
+        }
+    }
+}
+
 /// What a believed token says.
 #[derive(Clone, Debug)]
 pub struct Verified {
@@ -113,6 +127,8 @@ pub struct Verified {
     pub identity: Identity,
     /// The first instant at which the token is believed no more: `exp` and the leeway.
     pub expires_at: Timestamp,
+    /// What it says about itself.
+    pub token: TokenFacts,
 }
 
 /// Verifies the tokens of one `jwt` entry.
@@ -158,8 +174,9 @@ impl Verifier {
         let expires_at = self.check_claims(&claims, wall)?;
         let subject = claims.get(&self.settings.subject).and_then(Value::as_str);
         let subject = subject.filter(|subject| !subject.is_empty()).ok_or(Refusal::Subject)?;
+        let token = facts::facts(&claims)?;
         let identity = Identity::new(subject, &self.settings.issuer, &self.told(&claims));
-        Ok(Verified { identity: identity.map_err(|_| Refusal::Claims)?, expires_at })
+        Ok(Verified { identity: identity.map_err(|_| Refusal::Claims)?, expires_at, token })
     }
 
     fn check_header<'a>(
@@ -222,9 +239,6 @@ impl Verifier {
         let expires_at = claims.get("exp").and_then(instant).ok_or(Refusal::NoExpiry)?.plus(leeway);
         if wall >= expires_at {
             return Err(Refusal::Expired);
-        }
-        if claims.get("iat").is_some_and(|value| instant(value).is_none()) {
-            return Err(Refusal::Malformed);
         }
         match claims.get("nbf").map(instant) {
             Some(None) => Err(Refusal::Malformed),
@@ -290,7 +304,7 @@ fn decoded(part: &str) -> Result<Vec<u8>, Refusal> {
 }
 
 /// A `NumericDate` (RFC 7519 §2), fractions included; what lies before 1970 counts as 1970.
-fn instant(value: &Value) -> Option<Timestamp> {
+pub(super) fn instant(value: &Value) -> Option<Timestamp> {
     if let Some(secs) = value.as_u64() {
         return Some(Timestamp::from_secs(secs));
     }

@@ -2,6 +2,7 @@
 
 pub mod bearer;
 pub mod device;
+mod facts;
 #[cfg(test)]
 mod forge;
 pub mod form;

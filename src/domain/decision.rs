@@ -9,6 +9,7 @@ use crate::domain::head::HeadRejection;
 use crate::domain::identity::{Identity, IdentityRef};
 use crate::domain::session::{Cause, Session};
 use crate::domain::time::Timestamp;
+use crate::domain::token_facts::TokenFacts;
 use http::Method;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct Believed {
     pub entry: EntryId,
     /// When that was, by the wall clock.
     pub verified_at: Timestamp,
+    /// What it says about itself.
+    pub token: TokenFacts,
 }
 
 /// What a request proved.

@@ -27,3 +27,4 @@ pub mod session;
 pub mod target;
 pub mod time;
 pub mod token;
+pub mod token_facts;
