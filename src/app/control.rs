@@ -94,6 +94,7 @@ impl Control for OperatorControl {
         metrics.sessions_capacity.set(gauge(self.parts.sessions.limits().capacity));
         metrics.store_backlog.set(gauge(self.reloader.store_backlog()));
         metrics.password_queue.set(gauge(self.reloader.password_queue()));
+        self.reloader.note_key_ages();
         for upstream in &self.parts.snapshot.load().upstreams {
             upstream.measure();
         }

@@ -65,6 +65,8 @@ pub enum Presented {
     Credential(Credential),
     /// A bearer token that is not believed; the reason is for the log.
     BadBearer(&'static str),
+    /// A bearer token of which nobody can say at the moment whether it is believed; why, is for the log.
+    Unjudged(&'static str),
 }
 
 /// How the answer to a refused request is shown.
@@ -118,6 +120,10 @@ pub enum Rejection {
     /// The bearer token is not believed; the reason is a word for the log.
     #[error("the access token is not valid")]
     BadBearer(&'static str),
+    /// Nobody can say at the moment whether the bearer token is believed: its issuer cannot be asked. Why, is a word for the
+    /// log.
+    #[error("it cannot be said at the moment whether the access token is valid")]
+    Unjudged(&'static str),
     /// The identity is known and the route's rule does not admit it.
     #[error("you may not see this page")]
     Forbidden,
@@ -176,6 +182,7 @@ impl Rejection {
             Self::Head(rejection) => rejection.reason(),
             Self::BadRequest(reason)
             | Self::BadBearer(reason)
+            | Self::Unjudged(reason)
             | Self::BadForm(reason)
             | Self::NoServer(reason)
             | Self::Upstream(reason)
@@ -238,6 +245,7 @@ pub fn decide(access: &Access, facts: Facts<'_>, presented: Presented) -> Result
     };
     let credential = match presented {
         Presented::BadBearer(reason) => return Err(Rejection::BadBearer(reason).into()),
+        Presented::Unjudged(reason) => return Err(Rejection::Unjudged(reason).into()),
         Presented::Nothing(cause) => return without_credential(protected, facts, cause),
         Presented::Credential(credential) => credential,
     };

@@ -1,9 +1,10 @@
 //! Canonical request → route → credential → decision.
 //!
-//! Everything here is answered from memory. The credential of a route is looked at only after the route is known, and
+//! Everything here is answered from memory; where somebody must be asked about a token, that is said, and the caller waits. The credential of a route is looked at only after the route is known, and
 //! only the kinds that the route takes.
 
 use crate::auth::bearer::BearerRefusal;
+use crate::auth::issuer::question::Question;
 use crate::domain::access::{Access, Protected};
 use crate::domain::cookie::{self, Found};
 use crate::domain::decision::{
@@ -70,17 +71,41 @@ pub(crate) struct Asking<'a> {
     /// The instant for session deadlines.
     pub(crate) now: Timestamp,
     /// The instant for `exp` and `nbf`; read only where a token is to be verified.
-    pub(crate) wall: &'a dyn Fn() -> Timestamp,
+    pub(crate) wall: &'a (dyn Fn() -> Timestamp + Sync),
 }
 
-/// Decides about a request on a route.
-pub(crate) fn admit(asking: &Asking<'_>, route: usize, head: &RequestHeader) -> Result<Admission, Refused> {
+/// Questions that one request may make us ask, one after the other: of its route's token entries each may need one.
+const QUESTIONS_MAX: usize = 4;
+
+/// Decides about a request on a route; or says what must be answered first.
+pub(crate) fn admit(
+    asking: &Asking<'_>,
+    route: usize,
+    head: &RequestHeader,
+) -> Result<Result<Admission, Refused>, Question> {
     let access = &asking.snapshot.route[route].access;
     let presented = match access {
         Access::Public => Presented::Nothing(Cause::Absent),
-        Access::Protected(protected) => present(asking, protected, &head.headers),
+        Access::Protected(protected) => present(asking, protected, &head.headers)?,
     };
-    decide(access, facts(asking, access, &head.method, &head.headers), presented)
+    Ok(decide(access, facts(asking, access, &head.method, &head.headers), presented))
+}
+
+/// The same once `question` is answered, and whatever must be answered then.
+pub(crate) async fn admit_once_answered(
+    asking: &Asking<'_>,
+    route: usize,
+    head: &RequestHeader,
+    mut question: Question,
+) -> Result<Admission, Refused> {
+    for _ in 0..QUESTIONS_MAX {
+        question.answered().await;
+        match admit(asking, route, head) {
+            Ok(decided) => return decided,
+            Err(next) => question = next,
+        }
+    }
+    Err(Rejection::Unjudged("token_not_known_yet").into())
 }
 
 /// The facts about a request besides its credential.
@@ -122,24 +147,30 @@ pub(crate) fn decisive(method: &Method, headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-fn present(asking: &Asking<'_>, protected: &Protected, headers: &HeaderMap) -> Presented {
+fn present(
+    asking: &Asking<'_>,
+    protected: &Protected,
+    headers: &HeaderMap,
+) -> Result<Presented, Question> {
     if !protected.tokens.is_empty()
         && let Some(authorization) = headers.get(AUTHORIZATION)
     {
         match asking.snapshot.bearer.believe(authorization.as_bytes(), &protected.tokens, (asking.wall)()) {
-            Ok(believed) => return Presented::Credential(Credential::Token(believed)),
+            Ok(believed) => return Ok(Presented::Credential(Credential::Token(believed))),
             // Another scheme is the application's own business, not a credential of ours.
             Err(BearerRefusal::OtherScheme) => {}
-            Err(refusal) => return Presented::BadBearer(refusal.reason()),
+            Err(BearerRefusal::Ask(question)) => return Err(question),
+            Err(BearerRefusal::Unavailable(reason)) => return Ok(Presented::Unjudged(reason)),
+            Err(refusal) => return Ok(Presented::BadBearer(refusal.reason())),
         }
     }
     if protected.sign_in.is_empty() {
-        return Presented::Nothing(Cause::Absent);
+        return Ok(Presented::Nothing(Cause::Absent));
     }
-    match session(asking, headers) {
+    Ok(match session(asking, headers) {
         Ok(session) => Presented::Credential(Credential::Session(session)),
         Err(cause) => Presented::Nothing(cause),
-    }
+    })
 }
 
 /// The live session that the request's cookie opens, on this scheme and host.

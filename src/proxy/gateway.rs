@@ -112,6 +112,13 @@ impl Gateway {
             let span = self.parts.clock.ticks().saturating_sub(began);
             self.parts.metrics.look_up_seconds.observe(span.as_secs_f64());
         }
+        let decided = match decided {
+            Ok(decided) => decided,
+            // Boxed: its state is for one request in many.
+            Err(question) => {
+                Box::pin(admit::admit_once_answered(&asking, route, head, question)).await
+            }
+        };
         let admission = decided.map_err(|refused| {
             if let Some(credential) = &refused.credential {
                 ctx.record.identify(credential);

@@ -127,9 +127,10 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         Rejection::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::LengthRequired => StatusCode::LENGTH_REQUIRED,
         Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
-        Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Rejection::SessionsFull
+        | Rejection::StoreUnavailable
+        | Rejection::NoServer(_)
+        | Rejection::Unjudged(_) => StatusCode::SERVICE_UNAVAILABLE,
         Rejection::Upstream(_) => StatusCode::BAD_GATEWAY,
         Rejection::UpstreamLate(_) => StatusCode::GATEWAY_TIMEOUT,
         Rejection::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -161,7 +162,7 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
             answer = answer.with("WWW-Authenticate", challenge(rejection, takes_tokens));
         }
         Rejection::Method(allowed) => answer = answer.with("Allow", allow(allowed)),
-        Rejection::StoreUnavailable => {
+        Rejection::StoreUnavailable | Rejection::Unjudged(_) => {
             answer = answer.with("Retry-After", HeaderValue::from_static("5"));
         }
         Rejection::TooMany(wait) => {
@@ -206,9 +207,13 @@ fn page_for<'a>(
             | Rejection::TooSlow,
             _,
         ) => Page::BadRequest,
-        (Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer(_), _) => {
-            Page::Unavailable
-        }
+        (
+            Rejection::SessionsFull
+            | Rejection::StoreUnavailable
+            | Rejection::NoServer(_)
+            | Rejection::Unjudged(_),
+            _,
+        ) => Page::Unavailable,
         (Rejection::Upstream(_), _) => Page::BadGateway,
         (Rejection::UpstreamLate(_), _) => Page::GatewayTimeout,
         (Rejection::Internal(_), _) => Page::Internal,

@@ -6,11 +6,12 @@
 
 use crate::domain::session::End;
 use crate::domain::time::Timestamp;
+use crate::telemetry::issuers::{AskSeries, Issuers, KeySeries};
 use crate::telemetry::upstreams::{UpstreamMetrics, Upstreams};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 use std::collections::BTreeSet;
@@ -103,6 +104,7 @@ pub struct Metrics {
     /// From choosing a server to the end of its answer's head, in seconds.
     pub upstream_seconds: Histogram,
     upstreams: Upstreams,
+    issuers: Issuers,
     exchanges: [IntCounter; STATUS_CLASSES.len()],
     refused_heads: IntCounterVec,
     failed_handshakes: IntCounterVec,
@@ -184,6 +186,7 @@ impl Metrics {
                 &UPSTREAM_BUCKETS,
             ),
             upstreams: Upstreams::new(&r),
+            issuers: Issuers::new(&r),
             exchanges: STATUS_CLASSES.map(|class| exchanges.with_label_values(&[class])),
             refused_heads: counters(
                 &r,
@@ -328,6 +331,21 @@ impl Metrics {
         self.upstreams.resolve(names)
     }
 
+    /// Forgets what was counted of entries of `tokens` that are not among these.
+    pub fn keep_issuers(&self, names: &[&str]) {
+        self.issuers.keep(names);
+    }
+
+    /// The series of an entry with published keys.
+    pub fn key_series(&self, entry: &str) -> KeySeries {
+        self.issuers.keys(entry)
+    }
+
+    /// The series of an entry that asks about single tokens.
+    pub fn ask_series(&self, entry: &str) -> AskSeries {
+        self.issuers.asks(entry)
+    }
+
     /// A configuration came into force.
     pub fn config_loaded(&self, generation: u64, at: Timestamp) {
         self.config_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
@@ -388,6 +406,10 @@ fn gauges(registry: &Registry, short: &str, help: &str, label: &str) -> IntGauge
 
 pub(super) fn labelled_gauges(registry: &Registry, short: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     register(registry, IntGaugeVec::new(Opts::new(name(short), help), labels))
+}
+
+pub(super) fn floats(registry: &Registry, short: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    register(registry, GaugeVec::new(Opts::new(name(short), help), labels))
 }
 
 fn float(registry: &Registry, short: &str, help: &str) -> Gauge {

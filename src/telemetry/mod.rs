@@ -6,6 +6,7 @@
 pub mod access;
 pub mod audit;
 pub mod events;
+pub mod issuers;
 mod line;
 pub mod metrics;
 pub mod upstreams;
