@@ -21,6 +21,7 @@ use vestibule::domain::identity::{ClaimValue, Claims, Identity};
 use vestibule::domain::session::{Cause, End, Kind, Opening, ScopeId, Session, SessionId, State};
 use vestibule::domain::time::Timestamp;
 use vestibule::domain::token::TokenDigest;
+use vestibule::domain::token_facts::TokenFacts;
 
 const KEY: &str = "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=";
 
@@ -600,6 +601,7 @@ fn decided(
                 expires_at: at,
                 entry,
                 verified_at: at,
+                token: TokenFacts::default(),
             })))
         }
         (_, Some(_)) if !protected.tokens.is_empty() => Presented::BadBearer("no entry believes it"),

@@ -198,6 +198,8 @@ fn host_of(snapshot: &Snapshot, named: Option<&str>) -> Result<(String, External
 mod tests {
     use super::*;
     use crate::app::build::{self, Builder};
+    use crate::app::clock::SystemClock;
+    use crate::auth::issuer::Surroundings;
     use crate::domain::identity::Claims;
     use crate::telemetry::Metrics;
     use std::path::PathBuf;
@@ -242,7 +244,7 @@ routes:
             self.write("users.yaml", users);
             self.write("vestibule.yaml", file);
             let loaded = build::load(&self.0.join("vestibule.yaml")).expect("a good file");
-            Builder::start(Arc::new(Metrics::new()), false).expect("a thread starts").build(loaded, None, 1)
+            builder().build(loaded, None, 1)
         }
     }
 
@@ -250,6 +252,14 @@ routes:
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
+    }
+
+    /// No entry of these files asks anybody: the runtime need not run.
+    fn builder() -> Builder {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let surroundings =
+            Surroundings { runtime: runtime.handle().clone(), clock: Arc::new(SystemClock::start()) };
+        Builder::start(Arc::new(Metrics::new()), false, surroundings).expect("a thread starts")
     }
 
     fn request(subject: &str) -> OpenRequest {
@@ -299,7 +309,7 @@ routes:
     #[test]
     fn a_renamed_cookie_leaves_its_names_behind_and_not_endlessly() {
         let folder = Folder::new();
-        let builder = Builder::start(Arc::new(Metrics::new()), false).expect("a thread starts");
+        let builder = builder();
         let mut before: Option<Snapshot> = None;
         for (name, former) in [
             ("a", &[][..]),

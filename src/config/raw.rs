@@ -7,8 +7,10 @@
 
 use super::frequency::Frequency;
 use super::raw_routes::{PathPrefix, Redirect, RouteHeaders};
+mod issuers;
 mod upstreams;
 
+pub(super) use issuers::{ClientAuth, Fetch, Introspection};
 pub(super) use upstreams::{
     Balance, BalanceWord, ClientCertificate, HashBy, Health, OneServer, Paths, Upstream, UpstreamTimeouts,
     UpstreamTls,
@@ -479,13 +481,14 @@ pub(super) struct Password {
     pub(super) users: Option<String>,
 }
 
-/// A kind of bearer token that is believed.
+/// A kind of bearer token that is believed: exactly one of these.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["jwt"]))]
 pub(super) struct Token {
     /// Signed tokens (RFC 7519).
     pub(super) jwt: Option<Jwt>,
+    /// Opaque tokens, about which their issuer's server is asked (RFC 7662).
+    pub(super) introspection: Option<Introspection>,
 }
 
 /// Signed tokens of one issuer.
@@ -499,7 +502,7 @@ pub(super) struct Jwt {
     /// One of these must stand in `aud`.
     #[schemars(example = ["wiki"])]
     pub(super) audience: Option<OneOrMany<String>>,
-    /// The keys that verify: exactly one of `secret`, `public_key`, `jwks_file`.
+    /// The keys that verify: exactly one of `secret`, `public_key`, `jwks_file`, `jwks_url` and `discovery: true`.
     #[schemars(extend("examples" = [{ "public_key": "issuer.pem" }]))]
     pub(super) keys: Option<JwtKeys>,
     /// The algorithms that are believed; each must fit the keys.
@@ -529,6 +532,16 @@ pub(super) struct JwtKeys {
     pub(super) public_key: Option<String>,
     /// A file with a JWK Set.
     pub(super) jwks_file: Option<String>,
+    /// Where the issuer publishes a JWK Set: https, or http on this machine. Fetched in the background; a start never waits for
+    /// it, and until it is there these tokens are answered with 503.
+    #[schemars(example = &"https://id.example.com/jwks")]
+    pub(super) jwks_url: Option<String>,
+    /// The same, from where the issuer's own document says: `/.well-known/openid-configuration`, or
+    /// `/.well-known/oauth-authorization-server` (RFC 8414).
+    #[schemars(extend("default" = false))]
+    pub(super) discovery: Option<bool>,
+    /// How keys of `jwks_url` and `discovery` are fetched.
+    pub(super) fetch: Option<Fetch>,
 }
 
 /// An algorithm of RFC 7518 §3.1 or RFC 8037.

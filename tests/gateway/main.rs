@@ -27,6 +27,8 @@ mod headers;
 mod hops;
 mod http2;
 mod identity;
+mod introspection;
+mod issuer_keys;
 mod limits;
 mod logging;
 mod login;

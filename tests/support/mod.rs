@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod gateway;
 pub(crate) mod http2;
+pub(crate) mod issuer;
 pub(crate) mod message;
 pub(crate) mod secrets;
 pub(crate) mod tls;

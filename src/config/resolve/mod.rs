@@ -9,6 +9,7 @@ mod changes;
 mod cookie;
 mod edges;
 mod identity;
+mod issuers;
 mod limits;
 mod routes;
 mod secrets;
