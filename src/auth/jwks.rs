@@ -131,10 +131,7 @@ fn asymmetric() -> Vec<Algorithm> {
     [RSA, &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]].concat()
 }
 
-fn fixed(
-    settings: &JwtSettings,
-    read: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
-) -> Result<Vec<Key>, KeyError> {
+fn fixed(settings: &JwtSettings, read: &dyn Fn(&Path) -> io::Result<Vec<u8>>) -> Result<Vec<Key>, KeyError> {
     if settings.algorithms.is_empty() {
         return Err(KeyError::NoAlgorithm);
     }
@@ -261,7 +258,9 @@ pub(super) fn published(text: &[u8]) -> Result<Published, SetError> {
                     continue;
                 }
                 Ok(None) => "is broken, or of a kind, curve or algorithm that is not known here".to_owned(),
-                Err(KeyError::RsaSize(_, bits)) => format!("has {bits} bits, and an RSA key needs 2048 to 8192"),
+                Err(KeyError::RsaSize(_, bits)) => {
+                    format!("has {bits} bits, and an RSA key needs 2048 to 8192")
+                }
                 Err(_) => "cannot be used".to_owned(),
             },
             _ => "is no object".to_owned(),
@@ -459,8 +458,7 @@ mod tests {
 
         for (len, good) in [(0, false), (31, false), (32, true)] {
             let keys = JwtKeys::Secret(Secret::new(vec![7; len]));
-            let result =
-                fixed(&settings(&[Algorithm::HS512], keys), &|_| unreachable!("no file is read"));
+            let result = fixed(&settings(&[Algorithm::HS512], keys), &|_| unreachable!("no file is read"));
             assert_eq!(result.is_ok(), good, "{len}");
         }
     }

@@ -99,7 +99,9 @@ pub(crate) async fn admit_once_answered(
     mut question: Question,
 ) -> Result<Admission, Refused> {
     for _ in 0..QUESTIONS_MAX {
-        question.answered().await;
+        if !question.answered().await {
+            break;
+        }
         match admit(asking, route, head) {
             Ok(decided) => return decided,
             Err(next) => question = next,
@@ -147,11 +149,7 @@ pub(crate) fn decisive(method: &Method, headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-fn present(
-    asking: &Asking<'_>,
-    protected: &Protected,
-    headers: &HeaderMap,
-) -> Result<Presented, Question> {
+fn present(asking: &Asking<'_>, protected: &Protected, headers: &HeaderMap) -> Result<Presented, Question> {
     if !protected.tokens.is_empty()
         && let Some(authorization) = headers.get(AUTHORIZATION)
     {

@@ -115,9 +115,7 @@ impl Gateway {
         let decided = match decided {
             Ok(decided) => decided,
             // Boxed: its state is for one request in many.
-            Err(question) => {
-                Box::pin(admit::admit_once_answered(&asking, route, head, question)).await
-            }
+            Err(question) => Box::pin(admit::admit_once_answered(&asking, route, head, question)).await,
         };
         let admission = decided.map_err(|refused| {
             if let Some(credential) = &refused.credential {

@@ -190,7 +190,10 @@ mod tests {
         metrics.keep_issuers(&["api"]);
         metrics.key_series("api").fetched(FetchResult::New);
         let text = metrics.render();
-        assert!(text.contains("vestibule_token_keys_fetches_total{entry=\"api\",result=\"new\"} 2"), "{text}");
+        assert!(
+            text.contains("vestibule_token_keys_fetches_total{entry=\"api\",result=\"new\"} 2"),
+            "{text}"
+        );
         assert!(!text.contains("entry=\"old\""), "{text}");
     }
 }

@@ -38,9 +38,7 @@ fn metric(gateway: &Gateway, name: &str) -> f64 {
 }
 
 fn wait_for_keys(gateway: &Gateway, count: f64) {
-    until(&format!("{count} keys are held"), || {
-        (metric(gateway, "{entry=\"api\"}") == count).then_some(())
-    });
+    until(&format!("{count} keys are held"), || (metric(gateway, "{entry=\"api\"}") == count).then_some(()));
 }
 
 #[test]
@@ -51,7 +49,10 @@ fn keys_are_fetched_once_and_before_anybody_needs_them() {
     wait_for_keys(&gateway, 1.0);
     assert_eq!(issuer.asked("/jwks"), 1, "nobody has brought a token yet");
     let request = issuer.requests().remove(0);
-    assert_eq!((request.method(), request.header("host")), ("GET".into(), Some(issuer.address().to_string())));
+    assert_eq!(
+        (request.method(), request.header("host")),
+        ("GET".into(), Some(issuer.address().to_string()))
+    );
     for field in ["cookie", "authorization", "if-none-match"] {
         assert_eq!(request.header(field), None, "{field}");
     }
@@ -77,7 +78,8 @@ fn the_issuers_own_document_says_where_its_keys_lie() {
         let (upstream, issuer, key) = (Upstream::recording(), Issuer::new(), Key::es256());
         let name = issuer.url(path);
         issuer.publishes(&[key.jwk("a")]);
-        let metadata = json!({ "issuer": name, "jwks_uri": issuer.url("/jwks"), "other": [1, { "a": null }] });
+        let metadata =
+            json!({ "issuer": name, "jwks_uri": issuer.url("/jwks"), "other": [1, { "a": null }] });
         issuer.says(document, Reply::json(&metadata));
         let jwt = entry(&name, "{ discovery: true }");
         let gateway = setup(&upstream, "").set("tokens", &format!("{{ api: {{ jwt: {jwt} }} }}")).start();
@@ -181,7 +183,8 @@ fn a_flood_of_unknown_keys_makes_one_fetch_and_holds_up_nobody_whose_key_is_know
             assert!(began.elapsed() < Duration::from_secs(2), "it waits for nothing");
         }
         for statuses in flood {
-            assert_eq!(statuses.join().expect("no panic"), [401; 4]);
+            // Whether they are good is not known: the issuer has not answered.
+            assert_eq!(statuses.join().expect("no panic"), [503; 4]);
         }
     });
     assert_eq!(issuer.asked("/jwks"), 2, "one ahead of need, one for all of them");
@@ -243,8 +246,11 @@ fn unchanged_keys_are_not_sent_twice() {
     let set = json!({ "keys": [key.jwk("a")] });
     let issuer = Issuer::answering(move |request| {
         let is_known = request.header("if-none-match").as_deref() == Some("\"v1\"");
-        let reply =
-            if is_known { Reply::status("304 Not Modified") } else { Reply::json(&set).with("ETag", "\"v1\"") };
+        let reply = if is_known {
+            Reply::status("304 Not Modified")
+        } else {
+            Reply::json(&set).with("ETag", "\"v1\"")
+        };
         Some(reply.with("Cache-Control", "max-age=0"))
     });
     let gateway = setup(&upstream, &at(&issuer, "refresh_min: 1s")).start();
@@ -316,7 +322,10 @@ fn one_bad_key_does_not_spoil_the_others() {
     wait_for_keys(&gateway, 1.0);
     assert_eq!(status(&gateway, &token(&key, "a")), 200);
     let told = |said: &str| gateway.everything().iter().filter(|line| line.contains(said)).count();
-    assert_eq!((told("a published key is not used: keys[0]"), told("keys[1]"), told("keys[2]")), (1, 1, 0));
+    until("both are told", || {
+        (told("a published key is not used: keys[0]") == 1 && told("keys[1]") == 1).then_some(())
+    });
+    assert_eq!(told("keys[2]"), 0, "a key for another purpose is nothing to tell of");
 }
 
 #[test]
@@ -364,7 +373,9 @@ fn two_entries_of_one_issuer_fetch_once() {
 fn an_issuer_is_proved_by_its_certificate() {
     let (ours, others) = (Authority::new("ours"), Authority::new("others"));
     let key = Key::es256();
-    for (authority, name, known) in [(&ours, "localhost", true), (&others, "localhost", false), (&ours, "other", false)] {
+    for (authority, name, known) in
+        [(&ours, "localhost", true), (&others, "localhost", false), (&ours, "other", false)]
+    {
         let set: Value = json!({ "keys": [key.jwk("a")] });
         let issuer = Issuer::with_tls(&authority.signs(name), None, move |_| Some(Reply::json(&set)));
         let url = format!("https://localhost:{}/jwks", issuer.address().port());

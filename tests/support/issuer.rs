@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 /// What an issuer does with a request.
@@ -100,12 +100,7 @@ impl Issuer {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (state, over) = (shared.clone(), over.clone());
-                std::thread::spawn(move || {
-                    if serve(stream, &state).is_none() {
-                        // Held open, without a word, until the test is over.
-                        drop(over.lock().map(|over| over.recv()));
-                    }
-                });
+                std::thread::spawn(move || serve(stream, &state, &over));
             }
         });
         Self { address, state, _quiet: quiet }
@@ -172,32 +167,35 @@ impl State {
     }
 }
 
-/// Nothing, if it is to be silent from now on.
-fn serve(stream: TcpStream, state: &State) -> Option<()> {
-    stream.set_nodelay(true).ok();
+fn serve(stream: TcpStream, state: &State, over: &Mutex<Receiver<()>>) {
+    stream.set_nodelay(true).expect("a socket takes it");
     match &state.tls {
-        None => talk(stream, state),
+        None => talk(stream, state, over),
         Some(config) => {
             let connection = ServerConnection::new(config.clone()).expect("a good configuration");
-            talk(StreamOwned::new(connection, stream), state)
+            talk(StreamOwned::new(connection, stream), state, over);
         }
     }
 }
 
-fn talk(mut stream: impl Read + Write, state: &State) -> Option<()> {
+fn talk(mut stream: impl Read + Write, state: &State, over: &Mutex<Receiver<()>>) {
     let mut ahead = Vec::new();
     // Whoever is not believed is left in the middle of it.
     while let Ok(Some(head)) = read_head(&mut stream, &mut ahead) {
         let mut request = Message { head, ..Message::default() };
         let body = request_body(&request);
         if read_body(&mut stream, &mut ahead, &mut request, body).is_err() {
-            return Some(());
+            return;
         }
         state.requests.lock().expect("no panic under the lock").push(request.clone());
         state.begin();
         let reply = state.reply(&request);
         state.end();
-        let Reply::Says(status, fields, body) = reply else { return None };
+        let Reply::Says(status, fields, body) = reply else {
+            // Held open, without a word, until the test is over.
+            drop(over.lock().map(|over| over.recv()));
+            return;
+        };
         let mut head = format!("HTTP/1.1 {status}\r\n");
         for (name, value) in fields {
             write!(head, "{name}: {value}\r\n").expect("a string takes all");
@@ -205,8 +203,7 @@ fn talk(mut stream: impl Read + Write, state: &State) -> Option<()> {
         let body = if status.starts_with("304") { String::new() } else { body };
         let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
         if stream.write_all(answer.as_bytes()).and_then(|()| stream.flush()).is_err() {
-            return Some(());
+            return;
         }
     }
-    Some(())
 }

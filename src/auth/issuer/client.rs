@@ -140,7 +140,8 @@ impl IssuerClient {
         *request.uri_mut() = url.uri().clone();
         let headers = request.headers_mut();
         headers.remove(HOST);
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("vestibule/", env!("CARGO_PKG_VERSION"))));
+        headers
+            .insert(USER_AGENT, HeaderValue::from_static(concat!("vestibule/", env!("CARGO_PKG_VERSION"))));
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         let whole = async {
             let answer = self.inner.request(request).await.map_err(|error| reason(&error))?;
@@ -204,13 +205,12 @@ fn system_authorities() -> RootCertStore {
 fn reason(error: &hyper_util::client::legacy::Error) -> AskError {
     let mut cause = error.source();
     while let Some(error) = cause {
-        // What TLS says is wrapped as an error of the socket.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let inner = wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(tls) = inner.or_else(|| error.downcast_ref()) {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return AskError::Tls(tls.to_string());
         }
-        cause = error.source();
+        // What TLS says is wrapped as an error of the socket, perhaps twice, and such a one passes over what it wraps.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = wrapped.map(|wrapped| wrapped as &dyn std::error::Error).or_else(|| error.source());
     }
     if error.is_connect() { AskError::Unreachable } else { AskError::Broken }
 }
@@ -234,8 +234,11 @@ mod tests {
         let garbage = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".to_vec();
         let other = IssuerAccess { authorities: Some(garbage.clone()), ..access() };
         assert_eq!(check(&other), Err(AccessError::Authorities));
-        let other =
-            IssuerAccess { authorities: None, certificate: Some((garbage, Secret::new(vec![1]))), ..access() };
+        let other = IssuerAccess {
+            authorities: None,
+            certificate: Some((garbage, Secret::new(vec![1]))),
+            ..access()
+        };
         assert_eq!(check(&other), Err(AccessError::Key));
         let other = IssuerAccess {
             authorities: None,

@@ -71,7 +71,8 @@ fn check(
         return Err(Refusal::Issuer);
     }
     check_audience(claims.get("aud"), &settings.audience)?;
-    let said = |name: &str| claims.get(name).map(|value| instant(value).ok_or(Refusal::Malformed)).transpose();
+    let said =
+        |name: &str| claims.get(name).map(|value| instant(value).ok_or(Refusal::Malformed)).transpose();
     // The server judges by its own clock; ours need not be later than it says.
     let expires_at = said("exp")?.unwrap_or(until);
     if wall >= expires_at {

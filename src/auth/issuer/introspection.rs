@@ -5,7 +5,6 @@
 //! bring a token, it is asked about once; and only so many questions are under way at once. A server that is down costs those
 //! whose tokens nobody knows yet a 503; what was answered before still counts.
 
-use crate::auth::{JwtKeys, JwtSettings};
 use crate::auth::issuer::Surroundings;
 use crate::auth::issuer::client::{AskError, IssuerAccess, IssuerClient};
 use crate::auth::issuer::client_auth::Client;
@@ -13,6 +12,7 @@ use crate::auth::issuer::heard::{Heard, heard};
 use crate::auth::issuer::question::{Asked, Question};
 use crate::auth::issuer::url::IssuerUrl;
 use crate::auth::jwt::{Refusal, Verified, Verifier};
+use crate::auth::{JwtKeys, JwtSettings};
 use crate::domain::access::EntryId;
 use crate::domain::decision::Believed;
 use crate::domain::fingerprint::Fingerprint;
@@ -39,6 +39,8 @@ const REFUSED_FOR: Duration = Duration::from_secs(10);
 const FAILED_FOR: Duration = Duration::from_secs(1);
 /// Failures are told once in so long.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// Whoever waits does so a little longer than the question takes at most, to hear what came of it.
+const NOTING_MAX: Duration = Duration::from_millis(250);
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Tokens that are asked about or wait for their turn.
@@ -198,7 +200,7 @@ impl Introspection {
             self.series.asked(AskResult::Busy);
             return LookUp::Unavailable("introspection_busy");
         }
-        let (asked, question) = Question::new(self.asking.access.timeout);
+        let (asked, question) = Question::new(self.asking.access.timeout.saturating_add(NOTING_MAX));
         flights.insert(token, question.clone());
         drop(flights);
         let flight = Flight { of: self.clone(), token, _asked: asked };
@@ -233,7 +235,9 @@ impl Introspection {
         let reply = client.ask(&self.asking.url, request, ANSWER_BYTES_MAX).await?;
         match reply.status {
             StatusCode::OK => {}
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => return Err(NoAnswer::Unproved(status)),
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                return Err(NoAnswer::Unproved(status));
+            }
             status => return Err(NoAnswer::Status(status)),
         }
         let wall = self.surroundings.clock.wall();

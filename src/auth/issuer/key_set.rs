@@ -386,7 +386,11 @@ impl Keeper {
         }
     }
 
-    async fn fetch(&mut self, client: &IssuerClient, set: &KeySet) -> Result<(IssuerUrl, Fetched), FetchError> {
+    async fn fetch(
+        &mut self,
+        client: &IssuerClient,
+        set: &KeySet,
+    ) -> Result<(IssuerUrl, Fetched), FetchError> {
         let now = self.surroundings.clock.now();
         let known = self.located.as_ref().filter(|(_, at)| now < at.plus(LOCATED_FOR));
         let url = match known {

@@ -23,10 +23,10 @@ impl Question {
         (Asked { _dropped: sender }, Self { answered, wait_max })
     }
 
-    /// Waits until it is answered, or long enough. What came of it shows when the request is decided again.
-    pub async fn answered(mut self) {
-        // Nothing is ever sent: either the other end is gone, or the time is over.
-        let _ = tokio::time::timeout(self.wait_max, self.answered.changed()).await;
+    /// Waits until it is answered; what came of it shows when the request is decided again. Or long enough: then it is `false`.
+    pub async fn answered(mut self) -> bool {
+        // Nothing is ever sent: an end of the waiting means that the other end is gone.
+        tokio::time::timeout(self.wait_max, self.answered.changed()).await.is_ok()
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
             assert!(waiting.iter().all(|one| !one.is_finished()));
             drop(asked);
             for one in waiting {
-                one.await.expect("it ends");
+                assert!(one.await.expect("it ends"));
             }
         });
     }
@@ -66,9 +66,9 @@ mod tests {
     fn nobody_waits_longer_than_the_bound_and_an_answered_question_is_over() {
         run(async {
             let (asked, question) = Question::new(Duration::from_millis(1));
-            question.clone().answered().await;
+            assert!(!question.clone().answered().await);
             drop(asked);
-            question.answered().await;
+            assert!(question.answered().await);
         });
     }
 }

@@ -76,9 +76,16 @@ impl Resolver<'_> {
         at: &At,
     ) -> Option<JwtSettings> {
         let url = raw.url.as_deref().and_then(|url| self.issuer_url(url, &at.key("url")));
-        for (key, value) in [("client_id", &raw.client_id), ("issuer", &raw.issuer), ("subject", &raw.subject)] {
+        for (key, value) in
+            [("client_id", &raw.client_id), ("issuer", &raw.issuer), ("subject", &raw.subject)]
+        {
             if value.as_deref() == Some("") {
-                self.notes.problem(&at.key(key), "", "is empty", "write a name, or leave it out where it may be");
+                self.notes.problem(
+                    &at.key(key),
+                    "",
+                    "is empty",
+                    "write a name, or leave it out where it may be",
+                );
             }
         }
         let audience: Vec<String> =
@@ -168,7 +175,12 @@ impl Resolver<'_> {
                 let at = at.key("client_secret");
                 let bytes = self.secret(raw.client_secret.as_ref()?, &at)?;
                 let Ok(secret) = String::from_utf8(bytes.expose().clone()) else {
-                    self.notes.problem(&at, "client_secret", "is not UTF-8", "write the secret as the server gave it");
+                    self.notes.problem(
+                        &at,
+                        "client_secret",
+                        "is not UTF-8",
+                        "write the secret as the server gave it",
+                    );
                     return None;
                 };
                 let secret = Secret::new(secret);
@@ -180,7 +192,8 @@ impl Resolver<'_> {
                 let at = at.key("client_key");
                 let pem = self.secret(raw.client_key.as_ref()?, &at)?;
                 let Some(key) = AssertionKey::read(pem.expose(), raw.key_id.clone(), audience) else {
-                    let remedy = "write one of RSA, P-256, P-384 or Ed25519 (`openssl genpkey -algorithm ed25519`)";
+                    let remedy =
+                        "write one of RSA, P-256, P-384 or Ed25519 (`openssl genpkey -algorithm ed25519`)";
                     self.notes.problem(&at, "client_key", "is no private key in PEM that can sign", remedy);
                     return None;
                 };
@@ -223,12 +236,8 @@ impl Resolver<'_> {
     fn authorities(&mut self, path: Option<&str>, at: &At) -> Option<Vec<u8>> {
         let path = path?;
         let pem = self.read_file(path, at)?;
-        let access = IssuerAccess {
-            authorities: Some(pem.clone()),
-            certificate: None,
-            timeout: TIMEOUT,
-            idle_max: 0,
-        };
+        let access =
+            IssuerAccess { authorities: Some(pem.clone()), certificate: None, timeout: TIMEOUT, idle_max: 0 };
         if let Err(error) = client::check(&access) {
             let remedy = "name a PEM file with the certificates of authorities";
             self.notes.problem(at, path, error.to_string(), remedy);

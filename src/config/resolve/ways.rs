@@ -100,8 +100,7 @@ impl Resolver<'_> {
         let audience = self.audience(raw, at);
         let algorithms = self.algorithms(raw, at);
         let keys = raw.keys.as_ref();
-        let keys =
-            keys.and_then(|keys| self.jwt_keys(keys, issuer.as_deref(), &algorithms, &at.key("keys")));
+        let keys = keys.and_then(|keys| self.jwt_keys(keys, issuer.as_deref(), &algorithms, &at.key("keys")));
         let leeway = raw.leeway.as_ref().map_or(LEEWAY, |leeway| leeway.length);
         if let Some(written) = raw.leeway.as_ref().filter(|_| leeway > LEEWAY_MAX) {
             let wrong = "is more than clocks differ";
@@ -211,7 +210,8 @@ impl Resolver<'_> {
     }
 
     fn one_kind_of_keys(&mut self, at: &At) {
-        let wrong = "needs exactly one of `secret`, `public_key`, `jwks_file`, `jwks_url` and `discovery: true`";
+        let wrong =
+            "needs exactly one of `secret`, `public_key`, `jwks_file`, `jwks_url` and `discovery: true`";
         self.notes.problem(at, "keys", wrong, "write `keys: { public_key: issuer.pem }`, for example");
     }
 
