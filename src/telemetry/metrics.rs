@@ -153,12 +153,7 @@ impl Metrics {
             ),
             sessions_ended: counters(&r, "sessions_ended_total", "Sessions ended, by what", "reason"),
             sessions_refused: counter(&r, "sessions_refused_total", "Sign-ins refused by a full table"),
-            upstream_ignored: counters(
-                &r,
-                "upstream_ignored_total",
-                "Ignored sign-ins by upstreams",
-                "reason",
-            ),
+            upstream_ignored: counters(&r, "upstream_ignored_total", "Sign-ins that were ignored", "reason"),
             session_patches: counters(
                 &r,
                 "session_patches_total",

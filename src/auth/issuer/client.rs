@@ -30,13 +30,16 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// The most fields of an answer's head.
 const HEAD_FIELDS_MAX: usize = 100;
 
+/// A chain of certificates in PEM, and the key of the first.
+pub type OwnCertificate = (Vec<u8>, Secret<Vec<u8>>);
+
 /// How a server is reached and proved.
 #[derive(Clone, Debug)]
 pub struct IssuerAccess {
     /// Certificates in PEM that its own must come from; absent: what the system trusts.
     pub authorities: Option<Vec<u8>>,
-    /// What we show of ourselves: a chain in PEM, and its key (RFC 8705).
-    pub certificate: Option<(Vec<u8>, Secret<Vec<u8>>)>,
+    /// What we show of ourselves (RFC 8705).
+    pub certificate: Option<OwnCertificate>,
     /// The longest time for a whole question, from look-up to the answer's last byte.
     pub timeout: Duration,
     /// Idle connections that are kept.

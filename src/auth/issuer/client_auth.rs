@@ -38,6 +38,10 @@ pub enum ClientProof {
     Certificate,
 }
 
+/// A proof could not be made: the operating system has no random bytes to give, or the library cannot sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoProof;
+
 /// What we sign with.
 #[derive(Clone)]
 pub struct AssertionKey {
@@ -58,7 +62,7 @@ impl fmt::Debug for AssertionKey {
 }
 
 impl AssertionKey {
-    /// Reads a private key in PEM: RSA (RS256), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA). Nothing, if it is none of these.
+    /// Reads a private key in PEM: RSA (RS256), P-256 (ES256), P-384 (ES384) or Ed25519 (`EdDSA`). Nothing, if it is none of these.
     pub fn read(pem: &[u8], key_id: Option<String>, audience: String) -> Option<Self> {
         let candidates = [
             (Algorithm::RS256, EncodingKey::from_rsa_pem(pem)),
@@ -104,33 +108,34 @@ impl Client {
         }
     }
 
-    /// Adds the proof to a form, and gives what belongs into `Authorization`. Nothing, if it cannot be made.
+    /// Adds the proof to a form, and gives what belongs into `Authorization`.
     pub(super) fn prove(
         &self,
         form: &mut Serializer<'_, String>,
         wall: Timestamp,
-    ) -> Option<Option<HeaderValue>> {
+    ) -> Result<Option<HeaderValue>, NoProof> {
         match &self.proof {
             ClientProof::Basic(secret) => {
                 let credentials = Secret::new(format!("{}:{}", encoded(&self.id), encoded(secret.expose())));
                 let value = Secret::new(format!("Basic {}", STANDARD.encode(credentials.expose())));
-                let mut value = HeaderValue::from_str(value.expose()).ok()?;
+                let mut value = HeaderValue::from_str(value.expose()).map_err(|_| NoProof)?;
                 value.set_sensitive(true);
-                return Some(Some(value));
+                return Ok(Some(value));
             }
             ClientProof::Post(secret) => {
                 form.append_pair("client_id", &self.id).append_pair("client_secret", secret.expose());
             }
             ClientProof::Assertion(key) => {
+                let assertion = key.sign(&self.id, wall).ok_or(NoProof)?;
                 form.append_pair("client_id", &self.id)
                     .append_pair("client_assertion_type", ASSERTION_TYPE)
-                    .append_pair("client_assertion", &key.sign(&self.id, wall)?);
+                    .append_pair("client_assertion", &assertion);
             }
             ClientProof::Certificate => {
                 form.append_pair("client_id", &self.id);
             }
         }
-        Some(None)
+        Ok(None)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One fetch of published keys: where they lie, and what they are.
 //!
-//! The place is written in the file, or in a document of the issuer's (OpenID Connect Discovery 1.0 §4, RFC 8414 §3). That
+//! The place is written in the file, or in a document of the issuer's (`OpenID` Connect Discovery 1.0 §4, RFC 8414 §3). That
 //! document must name the issuer exactly as the file does (RFC 8414 §3.3): else one issuer could pass its keys off as
 //! another's.
 

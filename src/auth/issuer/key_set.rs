@@ -112,11 +112,17 @@ impl KeySet {
     fn new(settings: PublishedKeys, surroundings: Option<Surroundings>, before: Option<&Self>) -> Self {
         let held = before.and_then(|before| before.held.load_full());
         let revision = held.as_ref().map_or_else(next_revision, |held| held.revision);
+        // Whoever comes before the first fetch has begun waits for it as well.
+        let (asked, question) = Question::new(WAIT_MAX);
+        let asking = match surroundings {
+            Some(_) => Asking { flight: Some(question), ordered: Some(asked), forced_at: None },
+            None => Asking::default(),
+        };
         Self {
             settings,
             held: ArcSwapOption::new(held),
             revision: AtomicU64::new(revision),
-            asking: Mutex::default(),
+            asking: Mutex::new(asking),
             wake: Arc::default(),
             series: Mutex::default(),
             task: Mutex::default(),
@@ -181,45 +187,33 @@ impl KeySet {
     fn take(&self, url: &IssuerUrl, fetched: Fetched, now: Timestamp) {
         let before = self.held.load_full();
         let tag = fetched.tag().map(|tag| (url.clone(), tag));
-        let held = match (fetched, before) {
-            (Fetched::Unchanged(_), None) => return,
-            (Fetched::Unchanged(_), Some(before)) => {
-                self.count(|series| series.fetched(FetchResult::Unchanged));
-                let tag = tag.or_else(|| before.tag.clone());
-                Held { keys: before.keys.clone(), at: now, tag, ..*before }
-            }
-            (Fetched::Set { published, body, .. }, before) => {
+        let (text, keys) = match fetched {
+            Fetched::Unchanged(_) => (None, None),
+            Fetched::Set { published, body, .. } => {
                 let text = digest(&SHA256, &body);
-                let text = *text.as_ref().first_chunk::<32>().expect("SHA-256 has 32 bytes");
-                match before.filter(|before| before.text == text) {
-                    Some(before) => {
-                        self.count(|series| series.fetched(FetchResult::Unchanged));
-                        Held { keys: before.keys.clone(), at: now, tag, ..*before }
-                    }
-                    None => {
-                        self.count(|series| series.fetched(FetchResult::New));
-                        self.tell(url, &published);
-                        Held { keys: published.keys.into(), revision: next_revision(), text, at: now, tag }
-                    }
-                }
+                (Some(*text.as_ref().first_chunk::<32>().expect("SHA-256 has 32 bytes")), Some(published))
             }
         };
+        let same = before.as_ref().filter(|before| text.is_none_or(|text| before.text == text));
+        let (held, result) = match (same, keys, text) {
+            (Some(before), ..) => {
+                let tag = tag.or_else(|| before.tag.clone());
+                (Held { keys: before.keys.clone(), at: now, tag, ..**before }, FetchResult::Unchanged)
+            }
+            (None, Some(published), Some(text)) => {
+                tell(url, &published);
+                let keys = published.keys.into();
+                (Held { keys, revision: next_revision(), text, at: now, tag }, FetchResult::New)
+            }
+            // They became too old while the answer was on its way.
+            (None, ..) => return,
+        };
+        self.count(|series| series.fetched(result));
         let revision = held.revision;
         self.count(|series| series.holds(held.keys.len()));
         // The keys first: a verdict by newer keys under the older number is one that nobody finds.
         self.held.store(Some(Arc::new(held)));
         self.revision.store(revision, Ordering::Release);
-    }
-
-    fn tell(&self, url: &IssuerUrl, published: &Published) {
-        let keys = published.keys.len();
-        tracing::info!(%url, keys, "new keys of an issuer are in force");
-        for skipped in &published.skipped {
-            tracing::warn!(%url, "a published key is not used: {skipped}");
-        }
-        if keys == 0 {
-            tracing::warn!(%url, "an issuer publishes no key that could be used; its tokens are refused");
-        }
     }
 
     fn failed(&self, error: &FetchError) {
@@ -265,6 +259,17 @@ impl Drop for KeySet {
         if let Some(task) = self.task.get_mut().take() {
             task.abort();
         }
+    }
+}
+
+fn tell(url: &IssuerUrl, published: &Published) {
+    let keys = published.keys.len();
+    tracing::info!(%url, keys, "new keys of an issuer are in force");
+    for skipped in &published.skipped {
+        tracing::warn!(%url, "a published key is not used: {skipped}");
+    }
+    if keys == 0 {
+        tracing::warn!(%url, "an issuer publishes no key that could be used; its tokens are refused");
     }
 }
 
@@ -393,13 +398,12 @@ impl Keeper {
     ) -> Result<(IssuerUrl, Fetched), FetchError> {
         let now = self.surroundings.clock.now();
         let known = self.located.as_ref().filter(|(_, at)| now < at.plus(LOCATED_FOR));
-        let url = match known {
-            Some((url, _)) => url.clone(),
-            None => {
-                let url = fetch::locate(client, &set.settings.location).await?;
-                self.located = Some((url.clone(), now));
-                url
-            }
+        let url = if let Some((url, _)) = known {
+            url.clone()
+        } else {
+            let url = fetch::locate(client, &set.settings.location).await?;
+            self.located = Some((url.clone(), now));
+            url
         };
         let held = set.held.load_full();
         let tag = held.as_ref().and_then(|held| held.tag.as_ref()).filter(|(from, _)| *from == url);

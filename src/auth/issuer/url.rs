@@ -90,7 +90,7 @@ impl IssuerUrl {
         &self.0
     }
 
-    /// Where a document about the issuer with this identifier lies, the likelier place first: OpenID Connect Discovery 1.0 §4
+    /// Where a document about the issuer with this identifier lies, the likelier place first: `OpenID` Connect Discovery 1.0 §4
     /// appends to the path, RFC 8414 §3.1 puts its name between host and path.
     pub(super) fn well_known(&self) -> [String; 2] {
         let path = self.0.path().trim_end_matches('/');

@@ -53,7 +53,7 @@ pub(in crate::config) struct Introspection {
     /// For `basic` and `post`.
     #[schemars(extend("examples" = [{ "file": "introspection.secret" }]))]
     pub(in crate::config) client_secret: Option<SecretRef>,
-    /// For `private_key_jwt`: a private key in PEM; RSA signs RS256, P-256 ES256, P-384 ES384, Ed25519 EdDSA.
+    /// For `private_key_jwt`: a private key in PEM; RSA signs RS256, P-256 ES256, P-384 ES384, Ed25519 `EdDSA`.
     #[schemars(extend("examples" = [{ "file": "gateway.pem" }]))]
     pub(in crate::config) client_key: Option<SecretRef>,
     /// For `private_key_jwt`: the `kid` under which the server knows the key. Absent: none is sent.

@@ -5,7 +5,7 @@ use super::super::raw::{self, ClientAuth, OneOrMany};
 use super::super::scalar::Span;
 use super::Resolver;
 use super::ways::{LEEWAY, entry_id};
-use crate::auth::issuer::client::{self, AccessError, IssuerAccess};
+use crate::auth::issuer::client::{self, AccessError, IssuerAccess, OwnCertificate};
 use crate::auth::issuer::client_auth::{AssertionKey, Client, ClientProof};
 use crate::auth::issuer::fetch::Location;
 use crate::auth::issuer::freshness::Refresh;
@@ -35,14 +35,13 @@ impl Resolver<'_> {
         issuer: Option<&str>,
         at: &At,
     ) -> Option<JwtKeys> {
-        let location = match &raw.jwks_url {
-            Some(url) => self.issuer_url(url, &at.key("jwks_url")).map(Location::Url),
-            None => {
-                // A document about the issuer lies at its own address.
-                let issuer = issuer.filter(|issuer| !issuer.is_empty())?;
-                let url = self.issuer_url(issuer, &at.key("discovery"));
-                url.map(|url| Location::Discovery(url, issuer.to_owned()))
-            }
+        let location = if let Some(url) = &raw.jwks_url {
+            self.issuer_url(url, &at.key("jwks_url")).map(Location::Url)
+        } else {
+            // A document about the issuer lies at its own address.
+            let issuer = issuer.filter(|issuer| !issuer.is_empty())?;
+            let url = self.issuer_url(issuer, &at.key("discovery"));
+            url.map(|url| Location::Discovery(url, issuer.to_owned()))
         };
         let none = raw::Fetch::default();
         let (raw, at) = (raw.fetch.as_ref().unwrap_or(&none), at.key("fetch"));
@@ -143,7 +142,7 @@ impl Resolver<'_> {
         raw: &raw::Introspection,
         audience: String,
         at: &At,
-    ) -> Option<(ClientProof, Option<(Vec<u8>, Secret<Vec<u8>>)>)> {
+    ) -> Option<(ClientProof, Option<OwnCertificate>)> {
         let auth = raw.auth.unwrap_or(ClientAuth::Basic);
         let (needed, remedy) = match auth {
             ClientAuth::Basic | ClientAuth::Post => {
