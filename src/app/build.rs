@@ -4,6 +4,7 @@ use crate::app::fronts;
 use crate::app::wall_clock;
 use crate::auth::bearer::{Bearer, BearerCaches};
 use crate::auth::device::{self, DeviceCookies};
+use crate::auth::dpop::{Dpop, DpopMemory};
 use crate::auth::form::{self, FormTokens};
 use crate::auth::jwt::Verifier;
 use crate::auth::password::{PasswordDesk, PasswordWay};
@@ -107,6 +108,7 @@ fn counted(problems: usize) -> String {
 pub(super) struct Builder {
     desk: Arc<PasswordDesk>,
     caches: Arc<BearerCaches>,
+    proofs: Arc<DpopMemory>,
     metrics: Arc<Metrics>,
     /// The connectors know whom the system trusts.
     trusts_system: bool,
@@ -115,7 +117,8 @@ pub(super) struct Builder {
 impl Builder {
     pub(super) fn start(metrics: Arc<Metrics>, trusts_system: bool) -> io::Result<Self> {
         let desk = Arc::new(PasswordDesk::open()?);
-        Ok(Self { desk, caches: Arc::new(BearerCaches::new()), metrics, trusts_system })
+        let (caches, proofs) = (Arc::new(BearerCaches::new()), Arc::new(DpopMemory::new(wall_clock())));
+        Ok(Self { desk, caches, proofs, metrics, trusts_system })
     }
 
     /// Passwords that wait to be hashed.
@@ -168,6 +171,7 @@ impl Builder {
             external_url: config.external_url.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             bearer,
+            dpop: self.dpop(config),
             ways,
             cookie: config.sessions.cookie.clone(),
             former_cookies: former_cookies(config, before),
@@ -183,6 +187,11 @@ impl Builder {
 }
 
 impl Builder {
+    fn dpop(&self, config: &Config) -> Dpop {
+        let entries = config.token_terms.iter().map(|terms| (terms.id, terms.dpop));
+        Dpop::new(entries.collect(), self.proofs.clone())
+    }
+
     /// The upstreams with what was known of their servers; names that are new are looked up before anybody can ask for them.
     fn upstreams(&self, config: &Config, before: Option<&Snapshot>) -> Vec<Upstream> {
         let names = config.upstreams.iter().map(|upstream| {

@@ -15,6 +15,7 @@ use crate::domain::session::{Cause, ScopeId};
 use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
 use crate::net::tls::Secured;
+use crate::proxy::possession;
 use crate::proxy::settings::External;
 use crate::proxy::snapshot::Snapshot;
 use crate::store::table::Table;
@@ -76,11 +77,12 @@ pub(crate) struct Asking<'a> {
 /// Decides about a request on a route.
 pub(crate) fn admit(asking: &Asking<'_>, route: usize, head: &RequestHeader) -> Result<Admission, Refused> {
     let access = &asking.snapshot.route[route].access;
-    let presented = match access {
-        Access::Public => Presented::Nothing(Cause::Absent),
-        Access::Protected(protected) => present(asking, protected, &head.headers),
+    let (presented, proved_key) = match access {
+        Access::Public => (Presented::Nothing(Cause::Absent), None),
+        Access::Protected(protected) => present(asking, protected, head),
     };
-    decide(access, facts(asking, access, &head.method, &head.headers), presented)
+    let facts = facts(asking, access, &head.method, &head.headers);
+    decide(access, Facts { proved_key, ..facts }, presented)
 }
 
 /// The facts about a request besides its credential.
@@ -106,6 +108,7 @@ pub(crate) fn facts<'a>(
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         certificate: asking.secured.and_then(|secured| secured.certificate.as_ref()),
+        proved_key: None,
     }
 }
 
@@ -122,24 +125,36 @@ pub(crate) fn decisive(method: &Method, headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-fn present(asking: &Asking<'_>, protected: &Protected, headers: &HeaderMap) -> Presented {
+/// What the request brings, and the key that it has proved to hold with it.
+fn present(
+    asking: &Asking<'_>,
+    protected: &Protected,
+    head: &RequestHeader,
+) -> (Presented, Option<[u8; 32]>) {
+    let headers = &head.headers;
     if !protected.tokens.is_empty()
         && let Some(authorization) = headers.get(AUTHORIZATION)
     {
         match asking.snapshot.bearer.believe(authorization.as_bytes(), &protected.tokens, (asking.wall)()) {
-            Ok(believed) => return Presented::Credential(Credential::Token(believed)),
+            Ok(believed) => {
+                return match possession::prove(asking, head, authorization.as_bytes(), &believed) {
+                    Ok(key) => (Presented::Credential(Credential::Token(believed)), key),
+                    Err(why) => (Presented::Unproved(why), None),
+                };
+            }
             // Another scheme is the application's own business, not a credential of ours.
             Err(BearerRefusal::OtherScheme) => {}
-            Err(refusal) => return Presented::BadBearer(refusal.reason()),
+            Err(refusal) => return (Presented::BadBearer(refusal.reason()), None),
         }
     }
     if protected.sign_in.is_empty() {
-        return Presented::Nothing(Cause::Absent);
+        return (Presented::Nothing(Cause::Absent), None);
     }
-    match session(asking, headers) {
+    let presented = match session(asking, headers) {
         Ok(session) => Presented::Credential(Credential::Session(session)),
         Err(cause) => Presented::Nothing(cause),
-    }
+    };
+    (presented, None)
 }
 
 /// The live session that the request's cookie opens, on this scheme and host.

@@ -20,6 +20,7 @@ mod forward;
 mod front;
 mod http2;
 mod observe;
+mod possession;
 mod reach;
 mod read;
 mod redirect;

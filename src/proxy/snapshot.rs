@@ -6,6 +6,7 @@
 use crate::auth::SignInSettings;
 use crate::auth::bearer::Bearer;
 use crate::auth::device::DeviceCookies;
+use crate::auth::dpop::Dpop;
 use crate::auth::form::FormTokens;
 use crate::auth::password::PasswordWay;
 use crate::auth::session_token::SessionTokens;
@@ -55,6 +56,8 @@ pub struct Snapshot {
     pub session_tokens: Option<SessionTokens>,
     /// Believes bearer tokens.
     pub bearer: Bearer,
+    /// Checks that a bearer token is its presenter's.
+    pub dpop: Dpop,
     /// Ways to sign in, in file order.
     pub ways: Vec<Way>,
     /// The session cookie.
@@ -141,6 +144,11 @@ impl Route {
             Access::Public => &[],
             Access::Protected(protected) => &protected.cross_origin,
         }
+    }
+
+    /// Whether every token has to be bound, and a key that signs `DPoP` proofs will do.
+    pub(crate) fn asks_for_dpop(&self) -> bool {
+        matches!(&self.access, Access::Protected(protected) if protected.bindings.dpop)
     }
 
     /// Whether bearer tokens are looked at.
