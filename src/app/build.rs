@@ -21,6 +21,7 @@ use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
 use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
 use crate::proxy::upstream::{Upstream, names, trust};
+use crate::store::revoked::RevokedTokens;
 use crate::telemetry::Metrics;
 use http::HeaderName;
 use std::collections::BTreeSet;
@@ -109,6 +110,7 @@ pub(super) struct Builder {
     desk: Arc<PasswordDesk>,
     caches: Arc<BearerCaches>,
     proofs: Arc<DpopMemory>,
+    pub(super) revoked: Arc<RevokedTokens>,
     metrics: Arc<Metrics>,
     /// The connectors know whom the system trusts.
     trusts_system: bool,
@@ -118,7 +120,7 @@ impl Builder {
     pub(super) fn start(metrics: Arc<Metrics>, trusts_system: bool) -> io::Result<Self> {
         let desk = Arc::new(PasswordDesk::open()?);
         let (caches, proofs) = (Arc::new(BearerCaches::new()), Arc::new(DpopMemory::new(wall_clock())));
-        Ok(Self { desk, caches, proofs, metrics, trusts_system })
+        Ok(Self { desk, caches, proofs, revoked: Arc::default(), metrics, trusts_system })
     }
 
     /// Passwords that wait to be hashed.
@@ -171,6 +173,8 @@ impl Builder {
             external_url: config.external_url.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             bearer,
+            token_terms: config.token_terms.clone(),
+            revoked: self.revoked.clone(),
             dpop: self.dpop(config),
             ways,
             cookie: config.sessions.cookie.clone(),

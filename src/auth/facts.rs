@@ -93,9 +93,10 @@ mod tests {
             "cnf": { "x5t#S256": "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0" },
         }))
         .expect("good claims");
+        let (right, wrong) = (shown(&der), shown(&der[1..]));
         let weigh = |certificate| weigh(&token, Bindings::default(), None, certificate);
-        assert_eq!(weigh(Some(&shown(&der))), Ok(()));
-        assert_eq!(weigh(Some(&shown(&der[1..]))), Err(Unproved::OtherCertificate));
+        assert_eq!(weigh(Some(&right)), Ok(()));
+        assert_eq!(weigh(Some(&wrong)), Err(Unproved::OtherCertificate));
         assert_eq!(weigh(None), Err(Unproved::NoCertificate));
     }
 

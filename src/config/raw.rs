@@ -488,6 +488,10 @@ pub(super) struct Password {
 pub(super) struct Token {
     /// Signed tokens (RFC 7519).
     pub(super) jwt: Option<Jwt>,
+    /// The longest life of a token, from `iat` to `exp`; one that would live longer does not count. So long revocations are
+    /// remembered.
+    #[schemars(extend("default" = "400d"))]
+    pub(super) max_lifetime: Option<Span>,
     /// What is asked of the proofs that come with tokens which are bound to a key (RFC 9449).
     #[schemars(extend("default" = { "max_age": "1m", "nonce": false }))]
     pub(super) dpop: Option<Dpop>,

@@ -16,6 +16,7 @@ use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
 use crate::net::tls::Secured;
 use crate::proxy::possession;
+use crate::proxy::revocation;
 use crate::proxy::settings::External;
 use crate::proxy::snapshot::Snapshot;
 use crate::store::table::Table;
@@ -135,8 +136,12 @@ fn present(
     if !protected.tokens.is_empty()
         && let Some(authorization) = headers.get(AUTHORIZATION)
     {
-        match asking.snapshot.bearer.believe(authorization.as_bytes(), &protected.tokens, (asking.wall)()) {
+        let wall = (asking.wall)();
+        match asking.snapshot.bearer.believe(authorization.as_bytes(), &protected.tokens, wall) {
             Ok(believed) => {
+                if let Some(reason) = revocation::refusal(asking.snapshot, &believed, wall) {
+                    return (Presented::BadBearer(reason), None);
+                }
                 return match possession::prove(asking, head, authorization.as_bytes(), &believed) {
                     Ok(key) => (Presented::Credential(Credential::Token(believed)), key),
                     Err(why) => (Presented::Unproved(why), None),

@@ -27,5 +27,6 @@ mod redirect;
 mod remember;
 mod renewal;
 mod respond;
+pub mod revocation;
 mod upstream_sign_in;
 mod visit;

@@ -119,6 +119,10 @@ pub struct Metrics {
     pub(super) log_lines_dropped: IntCounterVec,
     /// Passwords that wait to be hashed.
     pub password_queue: IntGauge,
+    /// Revocations of bearer tokens, by operators.
+    pub token_revocations: IntCounter,
+    /// Revocations that are remembered; set before [`Metrics::render`].
+    pub token_revocations_held: IntGauge,
     /// 1 while the session store can be written, or where memory is all there is.
     pub store_up: IntGauge,
     /// Changes that are in force and not durable yet; set before [`Metrics::render`].
@@ -220,6 +224,16 @@ impl Metrics {
             ),
             log_lines_dropped: counters(&r, "log_lines_dropped_total", "Log lines lost, by log", "log"),
             password_queue: gauge(&r, "password_queue", "Passwords that wait to be hashed"),
+            token_revocations: counter(
+                &r,
+                "token_revocations_total",
+                "Revocations of bearer tokens, each of one token or many",
+            ),
+            token_revocations_held: gauge(
+                &r,
+                "token_revocations_held",
+                "Revocations of bearer tokens that are remembered; at 100000 no more are taken",
+            ),
             store_up: gauge(
                 &r,
                 "store_up",

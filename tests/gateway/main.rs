@@ -44,6 +44,7 @@ mod reload;
 mod reload_under_load;
 mod renewal;
 mod retries;
+mod revocation;
 mod rewriting;
 mod routes;
 mod session;

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Long enough for a request that waits in a queue; whoever steals a proof has as long.
 const PROOF_AGE: Duration = Duration::from_mins(1);
 const PROOF_AGE_MAX: Duration = Duration::from_mins(10);
+/// Longer than a token that is good for a year.
+const LIFETIME: Duration = Duration::from_hours(400 * 24);
+const LIFETIME_MAX: Duration = Duration::from_hours(3650 * 24);
 
 impl Resolver<'_> {
     /// The terms of the entries that are sound.
@@ -22,12 +25,24 @@ impl Resolver<'_> {
         for (name, entry) in raw.tokens.iter().flat_map(|tokens| tokens.sound()) {
             let at = root.key(name);
             let dpop = self.dpop(entry.dpop.as_ref(), &at.key("dpop"));
+            let lifetime_max = self.lifetime_max(entry, &at.key("max_lifetime"));
             if let Some(settings) = tokens.iter().find(|settings| settings.name == *name) {
                 let dpop = DpopSettings { leeway: settings.leeway, ..dpop };
-                terms.push(TokenTerms { id: settings.id, dpop });
+                let (id, name, source) = (settings.id, name.to_owned(), settings.issuer.clone());
+                terms.push(TokenTerms { id, name, source, lifetime_max, dpop });
             }
         }
         terms
+    }
+
+    fn lifetime_max(&mut self, raw: &raw::Token, at: &At) -> Duration {
+        let written = raw.max_lifetime.as_ref();
+        let lifetime_max = self.positive(written, LIFETIME, at);
+        if let Some(written) = written.filter(|_| lifetime_max > LIFETIME_MAX) {
+            let wrong = "is longer than a revocation is remembered for";
+            self.notes.problem(at, &written.text, wrong, "write at most `3650d`");
+        }
+        lifetime_max
     }
 
     fn dpop(&mut self, raw: Option<&raw::Dpop>, at: &At) -> DpopSettings {
