@@ -115,7 +115,7 @@ impl Control for OperatorControl {
         metrics.sessions_live.set(gauge(self.parts.sessions.live()));
         metrics.sessions_capacity.set(gauge(self.parts.sessions.limits().capacity));
         metrics.store_backlog.set(gauge(self.reloader.store_backlog()));
-        metrics.token_revocations_held.set(gauge(self.parts.revoked.len()));
+        metrics.revocations.held.set(gauge(self.parts.revoked.len()));
         metrics.password_queue.set(gauge(self.reloader.password_queue()));
         for upstream in &self.parts.snapshot.load().upstreams {
             upstream.measure();

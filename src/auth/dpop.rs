@@ -301,7 +301,7 @@ mod tests {
     const ENTRY: EntryId = EntryId(7);
     const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
     const SETTINGS: DpopSettings =
-        DpopSettings { max_age: Duration::from_secs(60), leeway: Duration::from_secs(5), nonce: false };
+        DpopSettings { max_age: Duration::from_mins(1), leeway: Duration::from_secs(5), nonce: false };
 
     /// `GET https://resource.example.org/protectedresource`, the request of RFC 9449 §7.1.
     const REQUEST: Request<'static> = Request {

@@ -168,10 +168,7 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
                 answer = answer.with("WWW-Authenticate", further);
             }
         }
-        Rejection::Unproved(Unproved::Full) => {
-            answer = answer.with("Retry-After", HeaderValue::from_static("10"));
-        }
-        Rejection::Unproved(why) => {
+        Rejection::Unproved(why) if *why != Unproved::Full => {
             for (name, value) in possession::challenges(ctx, *why) {
                 answer = answer.with(name, value);
             }
@@ -186,7 +183,7 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
                 answer = answer.with(name, value);
             }
         }
-        Rejection::SessionsFull | Rejection::NoServer(_) => {
+        Rejection::SessionsFull | Rejection::NoServer(_) | Rejection::Unproved(_) => {
             answer = answer.with("Retry-After", HeaderValue::from_static("10"));
         }
         _ => {}

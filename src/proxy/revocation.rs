@@ -63,7 +63,7 @@ impl Parts {
             Which::Named(_) | Which::All => None,
         };
         let commits = vec![self.revoked.add(revocation, wall)?];
-        self.metrics.token_revocations.inc();
+        self.metrics.revocations.made.inc();
         self.logs.audit(&AuditLine {
             subject: subject.as_deref(),
             source: Some(&encoded),

@@ -6,6 +6,7 @@
 
 use crate::domain::session::End;
 use crate::domain::time::Timestamp;
+use crate::telemetry::revocations::RevocationMetrics;
 use crate::telemetry::upstreams::{UpstreamMetrics, Upstreams};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
@@ -119,10 +120,8 @@ pub struct Metrics {
     pub(super) log_lines_dropped: IntCounterVec,
     /// Passwords that wait to be hashed.
     pub password_queue: IntGauge,
-    /// Revocations of bearer tokens, by operators.
-    pub token_revocations: IntCounter,
-    /// Revocations that are remembered; set before [`Metrics::render`].
-    pub token_revocations_held: IntGauge,
+    /// Revocations of bearer tokens.
+    pub revocations: RevocationMetrics,
     /// 1 while the session store can be written, or where memory is all there is.
     pub store_up: IntGauge,
     /// Changes that are in force and not durable yet; set before [`Metrics::render`].
@@ -224,16 +223,7 @@ impl Metrics {
             ),
             log_lines_dropped: counters(&r, "log_lines_dropped_total", "Log lines lost, by log", "log"),
             password_queue: gauge(&r, "password_queue", "Passwords that wait to be hashed"),
-            token_revocations: counter(
-                &r,
-                "token_revocations_total",
-                "Revocations of bearer tokens, each of one token or many",
-            ),
-            token_revocations_held: gauge(
-                &r,
-                "token_revocations_held",
-                "Revocations of bearer tokens that are remembered; at 100000 no more are taken",
-            ),
+            revocations: RevocationMetrics::new(&r),
             store_up: gauge(
                 &r,
                 "store_up",
@@ -380,7 +370,7 @@ fn name(short: &str) -> String {
     format!("vestibule_{short}")
 }
 
-fn counter(registry: &Registry, short: &str, help: &str) -> IntCounter {
+pub(super) fn counter(registry: &Registry, short: &str, help: &str) -> IntCounter {
     register(registry, IntCounter::new(name(short), help))
 }
 
@@ -392,7 +382,7 @@ pub(super) fn several(registry: &Registry, short: &str, help: &str, labels: &[&s
     register(registry, IntCounterVec::new(Opts::new(name(short), help), labels))
 }
 
-fn gauge(registry: &Registry, short: &str, help: &str) -> IntGauge {
+pub(super) fn gauge(registry: &Registry, short: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::new(name(short), help))
 }
 

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod events;
 mod line;
 pub mod metrics;
+pub mod revocations;
 pub mod upstreams;
 mod writer;
 

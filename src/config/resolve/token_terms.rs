@@ -2,6 +2,7 @@
 
 use super::super::problem::At;
 use super::super::raw::{self, AccessWritten, Binding};
+use super::super::scalar::Entries;
 use super::Resolver;
 use crate::auth::JwtSettings;
 use crate::auth::dpop::DpopSettings;
@@ -22,7 +23,7 @@ impl Resolver<'_> {
         let root = At::root().key("tokens");
         let raw = self.raw;
         let mut terms = Vec::new();
-        for (name, entry) in raw.tokens.iter().flat_map(|tokens| tokens.sound()) {
+        for (name, entry) in raw.tokens.iter().flat_map(Entries::sound) {
             let at = root.key(name);
             let dpop = self.dpop(entry.dpop.as_ref(), &at.key("dpop"));
             let lifetime_max = self.lifetime_max(entry, &at.key("max_lifetime"));

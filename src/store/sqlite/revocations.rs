@@ -130,3 +130,117 @@ fn decode(record: &[u8], ends_at: Timestamp) -> Option<Revocation> {
     let issued_by = Timestamp::from_micros(u64::from_le_bytes(*issued_by));
     Some(Revocation { source: text(source)?, which, issued_by, ends_at })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scratch::Scratch;
+    use super::super::{SqliteFile, SqliteStore};
+    use super::*;
+    use crate::domain::secret::Secret;
+    use crate::domain::time::Clock;
+    use crate::domain::token::KeyRing;
+    use crate::store::journal::Unavailable;
+    use crate::store::revoked::RevokedTokens;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// A clock that stands.
+    struct At(u64);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_secs(self.0)
+        }
+
+        fn wall(&self) -> Timestamp {
+            self.now()
+        }
+
+        fn ticks(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    fn ring(keys: &[u8]) -> KeyRing {
+        KeyRing::new(keys.iter().map(|&key| Secret::new([key; 32])).collect()).expect("the tests name a key")
+    }
+
+    fn start(scratch: &Scratch, keys: &[u8], now: u64) -> Arc<SqliteStore> {
+        let file = SqliteFile::open(scratch.file(), &ring(keys)).expect("a sound file");
+        file.start(Arc::new(At(now)), |_| {}).expect("the system gives a thread")
+    }
+
+    fn of(which: Which, issued_by: u64, ends_at: u64) -> Revocation {
+        let [issued_by, ends_at] = [issued_by, ends_at].map(Timestamp::from_secs);
+        Revocation { source: "https://id.example.com".to_owned(), which, issued_by, ends_at }
+    }
+
+    fn kept(store: &SqliteStore) -> Vec<Revocation> {
+        let mut loaded = store.load_revocations().expect("a sound file");
+        assert_eq!(loaded.lost, 0);
+        loaded.kept.sort_by_key(|revocation| revocation.ends_at);
+        loaded.kept
+    }
+
+    #[test]
+    fn what_was_revoked_comes_back_until_it_ends() {
+        let scratch = Scratch::new();
+        let all = [
+            of(Which::Named("jti".to_owned()), 5, 100),
+            of(Which::Of("alice".to_owned()), 6, 200),
+            of(Which::All, 7, 300),
+        ];
+        let store = start(&scratch, &[1], 10);
+        for revocation in &all {
+            assert_eq!(store.revoke(revocation.clone()).wait(), Ok(()));
+        }
+        store.crash();
+        drop(store);
+        for (now, expected) in [(10, &all[..]), (100, &all[1..]), (250, &all[2..])] {
+            let store = start(&scratch, &[1], now);
+            assert_eq!(kept(&store), expected, "{now}");
+            store.crash();
+        }
+    }
+
+    #[test]
+    fn a_key_can_be_dropped_once_another_was_there_beside_it() {
+        let scratch = Scratch::new();
+        let one = of(Which::Of("alice".to_owned()), 5, 100);
+        let store = start(&scratch, &[1], 10);
+        store.revoke(one.clone()).wait().expect("it is written");
+        store.crash();
+        drop(store);
+        let store = start(&scratch, &[2, 1], 10);
+        assert_eq!(kept(&store), std::slice::from_ref(&one));
+        // Written behind the sealing anew.
+        store.revoke(of(Which::All, 5, 90)).wait().expect("it is written");
+        store.set_keys(&ring(&[3, 2])).expect("a sound file");
+        store.revoke(of(Which::All, 6, 90)).wait().expect("it is written");
+        store.crash();
+        drop(store);
+        let store = start(&scratch, &[3], 10);
+        assert_eq!(kept(&store), [of(Which::All, 6, 90), one]);
+        store.crash();
+        drop(store);
+        let store = start(&scratch, &[4], 10);
+        let loaded = store.load_revocations().expect("a sound file");
+        assert_eq!((loaded.kept.len(), loaded.lost), (0, 2), "and it is told");
+    }
+
+    #[test]
+    fn a_wider_one_is_not_narrowed_in_the_file_either() {
+        let scratch = Scratch::new();
+        let store = start(&scratch, &[1], 10);
+        let revoked = RevokedTokens::new();
+        revoked.keep_in(store.clone(), &[]);
+        for (issued_by, ends_at) in [(9, 200), (5, 100)] {
+            let added = revoked.add(of(Which::All, issued_by, ends_at), Timestamp::from_secs(10));
+            assert_eq!(added.expect("there is room").wait(), Ok(()));
+        }
+        store.crash();
+        assert_eq!(kept(&store), [of(Which::All, 9, 200)]);
+        let late = revoked.add(of(Which::All, 9, 300), Timestamp::from_secs(10)).expect("there is room");
+        assert_eq!(late.wait(), Err(Unavailable), "nobody writes any more");
+    }
+}
