@@ -607,7 +607,14 @@ fn decided(
         (_, Some(_)) if !protected.tokens.is_empty() => Presented::BadBearer("no entry believes it"),
         _ => NOTHING,
     };
-    let facts = Facts { method, upgrade: false, foreign: false, preflight: false, certificate: None };
+    let facts = Facts {
+        method,
+        upgrade: false,
+        foreign: false,
+        preflight: false,
+        certificate: None,
+        proved_key: None,
+    };
     let sign_in = if protected.sign_in.is_empty() { "401 unauthorized" } else { "302 to sign-in" };
     match decide(&config.routes[0].access, facts, presented).map_err(|refused| refused.rejection) {
         Ok(admission) if admission.credential().is_some() => ["passes", "header:"],

@@ -4,6 +4,7 @@ use crate::app::fronts;
 use crate::app::wall_clock;
 use crate::auth::bearer::{Bearer, BearerCaches};
 use crate::auth::device::{self, DeviceCookies};
+use crate::auth::dpop::{Dpop, DpopMemory};
 use crate::auth::form::{self, FormTokens};
 use crate::auth::issuer::Surroundings;
 use crate::auth::issuer::introspection::Introspections;
@@ -23,6 +24,7 @@ use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
 use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
 use crate::proxy::upstream::{Upstream, names, trust};
+use crate::store::revoked::RevokedTokens;
 use crate::telemetry::Metrics;
 use http::HeaderName;
 use std::collections::BTreeSet;
@@ -112,6 +114,8 @@ pub(super) struct Builder {
     caches: Arc<BearerCaches>,
     key_sets: KeySets,
     introspections: Introspections,
+    proofs: Arc<DpopMemory>,
+    pub(super) revoked: Arc<RevokedTokens>,
     metrics: Arc<Metrics>,
     /// The connectors know whom the system trusts.
     trusts_system: bool,
@@ -124,10 +128,11 @@ impl Builder {
         surroundings: Surroundings,
     ) -> io::Result<Self> {
         let desk = Arc::new(PasswordDesk::open()?);
+        let (caches, proofs) = (Arc::new(BearerCaches::new()), Arc::new(DpopMemory::new(wall_clock())));
         let key_sets = KeySets::new(surroundings.clone());
         let introspections = Introspections::new(surroundings);
-        let caches = Arc::new(BearerCaches::new());
-        Ok(Self { desk, caches, key_sets, introspections, metrics, trusts_system })
+        let revoked = Arc::default();
+        Ok(Self { desk, caches, key_sets, introspections, proofs, revoked, metrics, trusts_system })
     }
 
     /// Sets the gauges of published keys.
@@ -185,6 +190,9 @@ impl Builder {
             external_url: config.external_url.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             bearer,
+            token_terms: config.token_terms.clone(),
+            revoked: self.revoked.clone(),
+            dpop: self.dpop(config),
             ways,
             cookie: config.sessions.cookie.clone(),
             former_cookies: former_cookies(config, before),
@@ -207,6 +215,11 @@ impl Builder {
         self.key_sets.look_after(&mut verifiers, &|entry| self.metrics.key_series(entry));
         let asked = self.introspections.look_after(&config.tokens, &|entry| self.metrics.ask_series(entry));
         Bearer::new(verifiers, self.caches.clone()).asking(asked)
+    }
+
+    fn dpop(&self, config: &Config) -> Dpop {
+        let entries = config.token_terms.iter().map(|terms| (terms.id, terms.dpop));
+        Dpop::new(entries.collect(), self.proofs.clone())
     }
 
     /// The upstreams with what was known of their servers; names that are new are looked up before anybody can ask for them.

@@ -1,18 +1,24 @@
 //! What the operator's door may do with the process.
 
-use crate::admin::{Control, ExplainRequest, Explanation, OpenError, OpenRequest, Opened, ServerState};
+use crate::admin::{
+    Control, ExplainRequest, Explanation, OpenError, OpenRequest, Opened, RevokeError, RevokeRequest,
+    RevokeWhich, RevokedView, ServerState,
+};
 use crate::app::explain::{Who, explain};
 use crate::app::reload::Reloader;
 use crate::auth::users::User;
-use crate::domain::identity::Identity;
+use crate::domain::identity::{Identity, encode_text};
 use crate::domain::session::{End, Kind, Session};
 use crate::domain::target::Host;
 use crate::domain::time::Timestamp;
 use crate::proxy::parts::{NewSession, NewlyOpened, NotOpened, Parts};
+use crate::proxy::revocation::Revoked;
 use crate::proxy::settings::External;
 use crate::proxy::snapshot::{Snapshot, Way};
+use crate::store::revoked::Which;
 use crate::store::table::Table;
 use crate::telemetry::{AuditEvent, AuditLine};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -74,6 +80,22 @@ impl Control for OperatorControl {
         Ok(Opened { session, cookie_name, cookie_value: token, commit })
     }
 
+    fn revoke_tokens(&self, request: RevokeRequest) -> Result<RevokedView, RevokeError> {
+        let snapshot = self.parts.snapshot.load_full();
+        let source = source_of(&snapshot, request.source.as_deref())?;
+        let (which, issued_by) = match request.which {
+            RevokeWhich::Named(jti) => (Which::Named(jti), self.parts.clock.wall()),
+            RevokeWhich::Of(subject, by) => (Which::Of(encode_text(&subject)), by),
+            RevokeWhich::All(by) => (Which::All, by),
+        };
+        let revoked = self
+            .parts
+            .revoke_tokens(&snapshot, (&source, which), issued_by, request.client)
+            .map_err(|full| RevokeError::Full(full.to_string()))?;
+        let Revoked { commits, until, sessions_ended } = revoked;
+        Ok(RevokedView { source, until, sessions_ended, commits })
+    }
+
     fn reload(&self) -> Result<String, String> {
         self.reloader.reload()
     }
@@ -93,6 +115,7 @@ impl Control for OperatorControl {
         metrics.sessions_live.set(gauge(self.parts.sessions.live()));
         metrics.sessions_capacity.set(gauge(self.parts.sessions.limits().capacity));
         metrics.store_backlog.set(gauge(self.reloader.store_backlog()));
+        metrics.revocations.held.set(gauge(self.parts.revoked.len()));
         metrics.password_queue.set(gauge(self.reloader.password_queue()));
         self.reloader.note_key_ages();
         for upstream in &self.parts.snapshot.load().upstreams {
@@ -112,6 +135,21 @@ impl Control for OperatorControl {
     fn refused(&self, reason: &'static str, client: Option<IpAddr>) {
         let line = AuditLine::new(self.parts.clock.now(), AuditEvent::AdminRefused);
         self.parts.logs.audit(&AuditLine { client, reason: Some(reason), ..line });
+    }
+}
+
+/// The source of tokens that is meant.
+fn source_of(snapshot: &Snapshot, named: Option<&str>) -> Result<String, RevokeError> {
+    let sources: BTreeSet<&str> = snapshot.token_terms.iter().map(|terms| terms.source.as_str()).collect();
+    let only = || sources.first().filter(|_| sources.len() == 1).copied();
+    match named.map_or_else(only, |named| sources.get(named).copied()) {
+        Some(source) => Ok(source.to_owned()),
+        None if sources.is_empty() => Err(RevokeError::Unfit("the file has no `tokens`".to_owned())),
+        None => {
+            let known: Vec<&str> = sources.into_iter().collect();
+            let detail = format!("say of which source; `tokens` have {}", known.join(", "));
+            Err(RevokeError::Unfit(detail))
+        }
     }
 }
 

@@ -141,6 +141,7 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
         paces: Paces::default(),
         snapshot: ArcSwap::from_pointee(snapshot),
         sessions: Table::new(config.sessions.limits, config.sessions.clocks, journal),
+        revoked: builder.revoked.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
         logs,
@@ -148,6 +149,7 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
     });
     if let Some(store) = &store {
         durable::load(store, &parts)?;
+        durable::load_revocations(store, &parts)?;
     }
     metrics.config_loaded(1, now);
     let reloader = Arc::new(Reloader::new(file, parts.clone(), builder, &config, seen, store.clone()));

@@ -403,6 +403,7 @@ async fn housekeeping(parts: Arc<Parts>, clock: Arc<SystemClock>) {
     loop {
         sweep.tick().await;
         parts.sweep(parts.clock.now());
+        parts.revoked.sweep(parts.clock.wall());
         if let Some(step) = clock.step() {
             parts.note_clock_step(step);
         }

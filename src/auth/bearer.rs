@@ -42,7 +42,7 @@ fn holds_at(believed: &Believed, wall: Timestamp) -> bool {
 /// `Display` is for the client and gives nothing away; [`BearerRefusal::reason`] is for the log and the counter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BearerRefusal {
-    /// The field has another scheme than `Bearer`.
+    /// The field has another scheme than `Bearer` or `DPoP`.
     #[error("the credential is not a bearer token")]
     OtherScheme,
     /// No token behind the scheme, or characters that no token has (RFC 6750 §2.1).
@@ -166,7 +166,8 @@ impl Bearer {
         Self { asked, ..self }
     }
 
-    /// Who the `Authorization` field proves, by one of the `accepted` entries.
+    /// Who the `Authorization` field proves, by one of the `accepted` entries. A token that names what its presenter must hold
+    /// is believed here without: whether it is held is asked with every request, and is no part of what is remembered.
     ///
     /// A token that was believed a moment ago costs one `SipHash` and one look-up for each accepted entry up to the one
     /// that believes it; it allocates nothing. Where several entries might believe a token, the first listed does; but no server
@@ -250,18 +251,23 @@ impl Bearer {
     }
 }
 
-/// Whether a field value has the scheme `Bearer`, in whatever case (RFC 9110 §11.1).
-pub fn is_bearer(authorization: &[u8]) -> bool {
-    let scheme = authorization.split(|&byte| byte == b' ').next().unwrap_or_default();
-    scheme.eq_ignore_ascii_case(b"bearer")
+/// What stands before the first space (RFC 9110 §11.4).
+fn scheme(authorization: &[u8]) -> &[u8] {
+    authorization.split(|&byte| byte == b' ').next().unwrap_or_default()
 }
 
-/// The token of `Bearer TOKEN` (RFC 6750 §2.1).
-fn token(authorization: &[u8]) -> Result<&str, BearerRefusal> {
-    if !is_bearer(authorization) {
+/// Whether a field value has the scheme `DPoP`, in whatever case (RFC 9449 §7.1): its token needs a proof.
+pub fn is_dpop(authorization: &[u8]) -> bool {
+    scheme(authorization).eq_ignore_ascii_case(b"dpop")
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750 §2.1) or `DPoP TOKEN` (RFC 9449 §7.1).
+pub(crate) fn token(authorization: &[u8]) -> Result<&str, BearerRefusal> {
+    let scheme = scheme(authorization);
+    if !scheme.eq_ignore_ascii_case(b"bearer") && !scheme.eq_ignore_ascii_case(b"dpop") {
         return Err(BearerRefusal::OtherScheme);
     }
-    let token = authorization.get("bearer".len()..).unwrap_or_default().trim_ascii();
+    let token = authorization.get(scheme.len()..).unwrap_or_default().trim_ascii();
     if token.len() > TOKEN_BYTES_MAX {
         return Err(BearerRefusal::Token(Refusal::TooLong));
     }

@@ -74,6 +74,33 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_certificate_bound_tokens_is_bound_to_its_certificate() {
+        use crate::domain::certificate::ClientCertificate;
+        use crate::domain::possession::{Bindings, Unproved, weigh};
+        use base64::engine::general_purpose::STANDARD;
+        // RFC 8705, appendix A: the certificate of figure 6, and the hash of figure 5.
+        let certificate = "MIIBBjCBrAIBAjAKBggqhkjOPQQDAjAPMQ0wCwYDVQQDDARtdGxzMB4XDTE4MTAxODEyMzcwOVoXDTIyMDUwMjEyMzcwOVow\
+            DzENMAsGA1UEAwwEbXRsczBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABNcnyxwqV6hY8QnhxxzFQ03C7HKW9OylMbnQZjjJ/Au08/coZwxS\
+            7LfA4vOLS9WuneIXhbGGWvsDSb0tH6IxLm8wCgYIKoZIzj0EAwIDSQAwRgIhAP0RC1E+vwJD/D1AGHGzuri+hlV/PpQEKTWUVeORWz83AiEA\
+            5x2eXZOVbUlJSGQgjwD5vaUaKlLR50Q2DmFfQj1L+SY=";
+        let der = STANDARD.decode(certificate).expect("base64");
+        let shown = |der: &[u8]| {
+            let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+            ClientCertificate::new("CN=mtls".to_owned(), hash.as_ref())
+        };
+        let token = read(&json!({
+            "iss": "https://server.example.com", "sub": "ty.webb@example.com", "exp": 1_493_726_400, "nbf": 1_493_722_800,
+            "cnf": { "x5t#S256": "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0" },
+        }))
+        .expect("good claims");
+        let (right, wrong) = (shown(&der), shown(&der[1..]));
+        let weigh = |certificate| weigh(&token, Bindings::default(), None, certificate);
+        assert_eq!(weigh(Some(&right)), Ok(()));
+        assert_eq!(weigh(Some(&wrong)), Err(Unproved::OtherCertificate));
+        assert_eq!(weigh(None), Err(Unproved::NoCertificate));
+    }
+
+    #[test]
     fn what_a_token_asks_of_its_presenter_is_known_or_it_is_refused() {
         let hash = |text: &str| sha256(&json!(text)).expect("a hash");
         for (cnf, expected) in [

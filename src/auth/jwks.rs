@@ -315,6 +315,12 @@ fn jwk(
     Ok((!algorithms.is_empty()).then_some(Key { kid, algorithms, verifies: key }))
 }
 
+/// The public key that somebody brings along (RFC 7515 §4.1.3), held to the same rules; none if it breaks one.
+pub(super) fn embedded(jwk: &Map<String, Value>) -> Option<Key> {
+    let asymmetric = [RSA, &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]].concat();
+    self::jwk(Path::new("jwk"), 0, jwk, &asymmetric).ok().flatten()
+}
+
 /// `use` (§4.2) and `key_ops` (§4.3), where they stand, must name verification.
 fn is_for_verifying(jwk: &Map<String, Value>) -> bool {
     let by_use = jwk.get("use").is_none_or(|value| value == "sig");

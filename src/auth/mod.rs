@@ -2,6 +2,7 @@
 
 pub mod bearer;
 pub mod device;
+pub mod dpop;
 mod facts;
 #[cfg(test)]
 mod forge;
@@ -15,6 +16,7 @@ pub mod jwt;
 pub mod password;
 pub mod proof;
 pub mod session_token;
+pub mod terms;
 pub mod throttle;
 pub mod upstream_claim;
 pub mod upstream_way;

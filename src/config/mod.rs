@@ -21,6 +21,7 @@ pub use problem::{Problem, Problems, Warning};
 pub use schema::schema;
 
 use crate::admin::{AdminSettings, ProbeSettings};
+use crate::auth::terms::TokenTerms;
 use crate::auth::{JwtSettings, SignInSettings};
 use crate::domain::secret::Secret;
 use crate::domain::session::Clocks;
@@ -158,6 +159,8 @@ pub struct Config {
     pub sign_in: Vec<SignInSettings>,
     /// Bearer tokens that are believed.
     pub tokens: Vec<JwtSettings>,
+    /// What is asked of them then.
+    pub token_terms: Vec<TokenTerms>,
     /// Every name that is an identity header anywhere, and those of `identity.remove`.
     pub guarded_headers: Vec<HeaderName>,
     /// Applications.

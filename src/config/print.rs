@@ -201,6 +201,7 @@ mod tests {
         ("port", "reckoned from another"),
         ("prefix", "none"),
         ("probes", "on the admin address"),
+        ("proof", "what a token itself asks for"),
         ("public_key", "a key of one kind"),
         ("rate", "as often as one likes"),
         ("redirect", "an upstream"),

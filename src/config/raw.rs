@@ -8,9 +8,11 @@
 use super::frequency::Frequency;
 use super::raw_routes::{PathPrefix, Redirect, RouteHeaders};
 mod issuers;
+mod token_terms;
 mod upstreams;
 
 pub(super) use issuers::{ClientAuth, Fetch, Introspection};
+pub(super) use token_terms::{Binding, Dpop};
 pub(super) use upstreams::{
     Balance, BalanceWord, ClientCertificate, HashBy, Health, OneServer, Paths, Upstream, UpstreamTimeouts,
     UpstreamTls,
@@ -489,6 +491,13 @@ pub(super) struct Token {
     pub(super) jwt: Option<Jwt>,
     /// Opaque tokens, about which their issuer's server is asked (RFC 7662).
     pub(super) introspection: Option<Introspection>,
+    /// The longest life of a token, from `iat` to `exp`; one that would live longer does not count. So long revocations are
+    /// remembered.
+    #[schemars(extend("default" = "400d"))]
+    pub(super) max_lifetime: Option<Span>,
+    /// What is asked of the proofs that come with tokens which are bound to a key (RFC 9449).
+    #[schemars(extend("default" = { "max_age": "1m", "nonce": false }))]
+    pub(super) dpop: Option<Dpop>,
 }
 
 /// Signed tokens of one issuer.
@@ -617,6 +626,10 @@ pub(super) struct AccessWritten {
     /// Names of `tokens`: bearer tokens that one of them believes pass.
     #[schemars(extend("default" = []))]
     pub(super) tokens: Option<Vec<Option<String>>>,
+    /// How every token must be bound to whoever presents it, so that a stolen one is worth nothing: `dpop` to a key
+    /// (RFC 9449), `certificate` to that of the connection (RFC 8705); listed both, either will do. A token that says itself
+    /// what it is bound to needs the proof on every route.
+    pub(super) proof: Option<Vec<Option<Binding>>>,
     /// The ways listed mean the same people by the same subject. Needed where their sources differ and no header says which.
     #[schemars(extend("default" = false))]
     pub(super) same_people: Option<bool>,

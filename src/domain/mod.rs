@@ -16,6 +16,7 @@ pub mod identity;
 pub mod merge_patch;
 pub mod origin;
 pub mod policy;
+pub mod possession;
 pub mod prefix;
 pub mod proxy_header;
 pub mod rate;

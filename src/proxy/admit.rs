@@ -16,6 +16,8 @@ use crate::domain::session::{Cause, ScopeId};
 use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
 use crate::net::tls::Secured;
+use crate::proxy::possession;
+use crate::proxy::revocation;
 use crate::proxy::settings::External;
 use crate::proxy::snapshot::Snapshot;
 use crate::store::table::Table;
@@ -84,11 +86,12 @@ pub(crate) fn admit(
     head: &RequestHeader,
 ) -> Result<Result<Admission, Refused>, Question> {
     let access = &asking.snapshot.route[route].access;
-    let presented = match access {
-        Access::Public => Presented::Nothing(Cause::Absent),
-        Access::Protected(protected) => present(asking, protected, &head.headers)?,
+    let (presented, proved_key) = match access {
+        Access::Public => (Presented::Nothing(Cause::Absent), None),
+        Access::Protected(protected) => present(asking, protected, head)?,
     };
-    Ok(decide(access, facts(asking, access, &head.method, &head.headers), presented))
+    let facts = facts(asking, access, &head.method, &head.headers);
+    Ok(decide(access, Facts { proved_key, ..facts }, presented))
 }
 
 /// The same once `question` is answered, and whatever must be answered then.
@@ -133,6 +136,7 @@ pub(crate) fn facts<'a>(
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         certificate: asking.secured.and_then(|secured| secured.certificate.as_ref()),
+        proved_key: None,
     }
 }
 
@@ -149,23 +153,39 @@ pub(crate) fn decisive(method: &Method, headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-fn present(asking: &Asking<'_>, protected: &Protected, headers: &HeaderMap) -> Result<Presented, Question> {
+/// What the request brings, and the key that it has proved to hold with it; or what must be answered before that can be said.
+fn present(
+    asking: &Asking<'_>,
+    protected: &Protected,
+    head: &RequestHeader,
+) -> Result<(Presented, Option<[u8; 32]>), Question> {
+    let headers = &head.headers;
+    let without_key = |presented| Ok((presented, None));
     if !protected.tokens.is_empty()
         && let Some(authorization) = headers.get(AUTHORIZATION)
     {
-        match asking.snapshot.bearer.believe(authorization.as_bytes(), &protected.tokens, (asking.wall)()) {
-            Ok(believed) => return Ok(Presented::Credential(Credential::Token(believed))),
+        let wall = (asking.wall)();
+        match asking.snapshot.bearer.believe(authorization.as_bytes(), &protected.tokens, wall) {
+            Ok(believed) => {
+                if let Some(reason) = revocation::refusal(asking.snapshot, &believed, wall) {
+                    return without_key(Presented::BadBearer(reason));
+                }
+                return match possession::prove(asking, head, authorization.as_bytes(), &believed) {
+                    Ok(key) => Ok((Presented::Credential(Credential::Token(believed)), key)),
+                    Err(why) => without_key(Presented::Unproved(why)),
+                };
+            }
             // Another scheme is the application's own business, not a credential of ours.
             Err(BearerRefusal::OtherScheme) => {}
             Err(BearerRefusal::Ask(question)) => return Err(question),
-            Err(BearerRefusal::Unavailable(reason)) => return Ok(Presented::Unjudged(reason)),
-            Err(refusal) => return Ok(Presented::BadBearer(refusal.reason())),
+            Err(BearerRefusal::Unavailable(reason)) => return without_key(Presented::Unjudged(reason)),
+            Err(refusal) => return without_key(Presented::BadBearer(refusal.reason())),
         }
     }
     if protected.sign_in.is_empty() {
-        return Ok(Presented::Nothing(Cause::Absent));
+        return without_key(Presented::Nothing(Cause::Absent));
     }
-    Ok(match session(asking, headers) {
+    without_key(match session(asking, headers) {
         Ok(session) => Presented::Credential(Credential::Session(session)),
         Err(cause) => Presented::Nothing(cause),
     })

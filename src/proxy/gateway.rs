@@ -130,8 +130,13 @@ impl Gateway {
         let counts_activity = snapshot.route[route].counts_activity;
         if let Some(credential) = admission.credential() {
             ctx.record.identify(credential);
-            if let (Credential::Session(session), Some(link)) = (credential, &ctx.link) {
-                link.tie(session.clone(), counts_activity);
+            match (credential, &ctx.link) {
+                (Credential::Session(session), Some(link)) => link.tie(session.clone(), counts_activity),
+                // Without a body nothing lasts but the answer, which is looked at when it comes.
+                (Credential::Token(token), Some(link)) if !head.method.is_safe() => {
+                    link.tie_token(token.clone(), snapshot.revoked.clone());
+                }
+                _ => {}
             }
         }
         if let Some(limits) = limits {

@@ -7,6 +7,7 @@ use crate::domain::caching;
 use crate::domain::cookie;
 use crate::domain::decision::{Navigation, Rejection};
 use crate::domain::fold;
+use crate::domain::possession::Unproved;
 use crate::domain::session::{Cause, Session};
 use crate::domain::target::{Host, Target};
 use crate::proxy::admit;
@@ -15,6 +16,7 @@ use crate::proxy::context::Context;
 use crate::proxy::http2;
 use crate::proxy::limits;
 use crate::proxy::pages::{Language, Page};
+use crate::proxy::possession;
 use crate::proxy::read;
 use crate::proxy::settings::{External, UpstreamHost};
 use crate::proxy::snapshot::{Front, Snapshot};
@@ -116,7 +118,10 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         }
         Rejection::NoRoute => StatusCode::NOT_FOUND,
         Rejection::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-        Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => StatusCode::UNAUTHORIZED,
+        Rejection::Unproved(Unproved::Full) => StatusCode::SERVICE_UNAVAILABLE,
+        Rejection::Unauthenticated(_) | Rejection::BadBearer(_) | Rejection::Unproved(_) => {
+            StatusCode::UNAUTHORIZED
+        }
         Rejection::Forbidden
         | Rejection::ClientAddress
         | Rejection::Foreign
@@ -160,6 +165,14 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
         Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => {
             let takes_tokens = route.is_some_and(crate::proxy::snapshot::Route::takes_tokens);
             answer = answer.with("WWW-Authenticate", challenge(rejection, takes_tokens));
+            if let Some(further) = possession::further_challenge(head, route, rejection) {
+                answer = answer.with("WWW-Authenticate", further);
+            }
+        }
+        Rejection::Unproved(why) if *why != Unproved::Full => {
+            for (name, value) in possession::challenges(ctx, *why) {
+                answer = answer.with(name, value);
+            }
         }
         Rejection::Method(allowed) => answer = answer.with("Allow", allow(allowed)),
         Rejection::StoreUnavailable | Rejection::Unjudged(_) => {
@@ -171,7 +184,7 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
                 answer = answer.with(name, value);
             }
         }
-        Rejection::SessionsFull | Rejection::NoServer(_) => {
+        Rejection::SessionsFull | Rejection::NoServer(_) | Rejection::Unproved(_) => {
             answer = answer.with("Retry-After", HeaderValue::from_static("10"));
         }
         _ => {}
@@ -189,7 +202,10 @@ fn page_for<'a>(
         (Rejection::Unauthenticated(_), Some(login_url)) if navigation == Navigation::Form => {
             Page::SignInAgain { login_url }
         }
-        (Rejection::Unauthenticated(_) | Rejection::BadBearer(_), _) => Page::Unauthorized,
+        (Rejection::Unproved(Unproved::Full), _) => Page::Unavailable,
+        (Rejection::Unauthenticated(_) | Rejection::BadBearer(_) | Rejection::Unproved(_), _) => {
+            Page::Unauthorized
+        }
         (Rejection::NoRoute, _) => Page::NotFound,
         (Rejection::Method(_), _) => Page::MethodNotAllowed,
         (Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) | Rejection::SubjectFull, _) => {

@@ -7,6 +7,7 @@
 use crate::domain::session::End;
 use crate::domain::time::Timestamp;
 use crate::telemetry::issuers::{AskSeries, Issuers, KeySeries};
+use crate::telemetry::revocations::RevocationMetrics;
 use crate::telemetry::upstreams::{UpstreamMetrics, Upstreams};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
@@ -121,6 +122,8 @@ pub struct Metrics {
     pub(super) log_lines_dropped: IntCounterVec,
     /// Passwords that wait to be hashed.
     pub password_queue: IntGauge,
+    /// Revocations of bearer tokens.
+    pub revocations: RevocationMetrics,
     /// 1 while the session store can be written, or where memory is all there is.
     pub store_up: IntGauge,
     /// Changes that are in force and not durable yet; set before [`Metrics::render`].
@@ -218,6 +221,7 @@ impl Metrics {
             ),
             log_lines_dropped: counters(&r, "log_lines_dropped_total", "Log lines lost, by log", "log"),
             password_queue: gauge(&r, "password_queue", "Passwords that wait to be hashed"),
+            revocations: RevocationMetrics::new(&r),
             store_up: gauge(
                 &r,
                 "store_up",
@@ -379,7 +383,7 @@ fn name(short: &str) -> String {
     format!("vestibule_{short}")
 }
 
-fn counter(registry: &Registry, short: &str, help: &str) -> IntCounter {
+pub(super) fn counter(registry: &Registry, short: &str, help: &str) -> IntCounter {
     register(registry, IntCounter::new(name(short), help))
 }
 
@@ -391,7 +395,7 @@ pub(super) fn several(registry: &Registry, short: &str, help: &str, labels: &[&s
     register(registry, IntCounterVec::new(Opts::new(name(short), help), labels))
 }
 
-fn gauge(registry: &Registry, short: &str, help: &str) -> IntGauge {
+pub(super) fn gauge(registry: &Registry, short: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::new(name(short), help))
 }
 

@@ -9,6 +9,7 @@ pub mod events;
 pub mod issuers;
 mod line;
 pub mod metrics;
+pub mod revocations;
 pub mod upstreams;
 mod writer;
 

@@ -91,6 +91,7 @@ impl Resolver<'_> {
         let protected = Protected {
             sign_in: ways.iter().filter_map(|name| ids(way(name))).collect(),
             tokens: token_names.iter().filter_map(|name| ids(token(name))).collect(),
+            bindings: self.bindings(raw, at, !token_names.is_empty()),
             allow,
             optional: raw.optional.unwrap_or(false),
             cross_origin: self.cross_origin(raw, at),

@@ -15,6 +15,7 @@ mod routes;
 mod secrets;
 mod sessions;
 mod tls;
+mod token_terms;
 mod upstream_care;
 mod upstream_ways;
 mod upstreams;
@@ -70,6 +71,7 @@ impl<'a> Resolver<'a> {
         let upstreams = self.upstreams(&headers, &listeners);
         let sign_in = self.sign_in();
         let tokens = self.tokens();
+        let token_terms = self.token_terms(&tokens);
         let policies = self.policies(&sign_in, &tokens);
         let guarded_headers = self.guarded_headers(&headers, &upstreams);
         let reserved = Reserved::new(&guarded_headers);
@@ -102,6 +104,7 @@ impl<'a> Resolver<'a> {
             sessions,
             sign_in,
             tokens,
+            token_terms,
             guarded_headers,
             upstreams,
             routes,
