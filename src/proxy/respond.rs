@@ -118,7 +118,11 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         }
         Rejection::NoRoute => StatusCode::NOT_FOUND,
         Rejection::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-        Rejection::Unproved(Unproved::Full) => StatusCode::SERVICE_UNAVAILABLE,
+        Rejection::SessionsFull
+        | Rejection::StoreUnavailable
+        | Rejection::NoServer(_)
+        | Rejection::Unjudged(_)
+        | Rejection::Unproved(Unproved::Full) => StatusCode::SERVICE_UNAVAILABLE,
         Rejection::Unauthenticated(_) | Rejection::BadBearer(_) | Rejection::Unproved(_) => {
             StatusCode::UNAUTHORIZED
         }
@@ -132,10 +136,6 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         Rejection::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::LengthRequired => StatusCode::LENGTH_REQUIRED,
         Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
-        Rejection::SessionsFull
-        | Rejection::StoreUnavailable
-        | Rejection::NoServer(_)
-        | Rejection::Unjudged(_) => StatusCode::SERVICE_UNAVAILABLE,
         Rejection::Upstream(_) => StatusCode::BAD_GATEWAY,
         Rejection::UpstreamLate(_) => StatusCode::GATEWAY_TIMEOUT,
         Rejection::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -202,7 +202,14 @@ fn page_for<'a>(
         (Rejection::Unauthenticated(_), Some(login_url)) if navigation == Navigation::Form => {
             Page::SignInAgain { login_url }
         }
-        (Rejection::Unproved(Unproved::Full), _) => Page::Unavailable,
+        (
+            Rejection::SessionsFull
+            | Rejection::StoreUnavailable
+            | Rejection::NoServer(_)
+            | Rejection::Unjudged(_)
+            | Rejection::Unproved(Unproved::Full),
+            _,
+        ) => Page::Unavailable,
         (Rejection::Unauthenticated(_) | Rejection::BadBearer(_) | Rejection::Unproved(_), _) => {
             Page::Unauthorized
         }
@@ -223,13 +230,6 @@ fn page_for<'a>(
             | Rejection::TooSlow,
             _,
         ) => Page::BadRequest,
-        (
-            Rejection::SessionsFull
-            | Rejection::StoreUnavailable
-            | Rejection::NoServer(_)
-            | Rejection::Unjudged(_),
-            _,
-        ) => Page::Unavailable,
         (Rejection::Upstream(_), _) => Page::BadGateway,
         (Rejection::UpstreamLate(_), _) => Page::GatewayTimeout,
         (Rejection::Internal(_), _) => Page::Internal,

@@ -4,6 +4,7 @@
 //! followed, no proxy of the environment is asked, no cookie is kept, nothing is decompressed. Errors name no header, no body and
 //! no address: what was sent may be a secret.
 
+use crate::auth::issuer::names::Names;
 use crate::auth::issuer::url::IssuerUrl;
 use crate::domain::secret::Secret;
 use bytes::Bytes;
@@ -93,7 +94,7 @@ pub struct Reply {
 
 /// Asks one issuer.
 pub struct IssuerClient {
-    inner: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    inner: Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>>,
     timeout: Duration,
 }
 
@@ -108,7 +109,7 @@ impl IssuerClient {
             Some(pem) => authorities(pem)?,
             None => system_authorities(),
         };
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Names);
         // https comes through here as well.
         tcp.enforce_http(false);
         tcp.set_nodelay(true);

@@ -11,6 +11,7 @@ pub mod freshness;
 pub mod heard;
 pub mod introspection;
 pub mod key_set;
+mod names;
 pub mod question;
 pub mod url;
 
