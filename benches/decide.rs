@@ -16,6 +16,7 @@ use vestibule::domain::access::{Access, EntryId, Preflight, Protected};
 use vestibule::domain::decision::{Admission, Credential, Facts, Presented, Refused, decide};
 use vestibule::domain::identity::{GROUPS, Literal};
 use vestibule::domain::policy::Rule;
+use vestibule::domain::possession::Bindings;
 use vestibule::domain::route::{HostPattern, Miss, PathPattern, RouteTable};
 use vestibule::domain::session::Session;
 use vestibule::domain::target::Target;
@@ -24,8 +25,14 @@ use vestibule::store::table::Filter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const FACTS: Facts<'static> =
-    Facts { method: &Method::GET, upgrade: false, foreign: false, preflight: false, certificate: None };
+const FACTS: Facts<'static> = Facts {
+    method: &Method::GET,
+    upgrade: false,
+    foreign: false,
+    preflight: false,
+    certificate: None,
+    proved_key: None,
+};
 
 /// The deepest route of the last application, and something below it.
 const DEEP: &str = "/reports/2026/pages/17?sort=name&order=asc";
@@ -89,6 +96,7 @@ fn guarded(groups: &[&str]) -> Access {
     Access::Protected(Protected {
         sign_in: [EntryId(1)].into(),
         tokens: [EntryId(2)].into(),
+        bindings: Bindings::default(),
         allow: Rule::Claim { name: GROUPS.to_owned(), any_of },
         optional: false,
         cross_origin: [].into(),

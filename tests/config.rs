@@ -21,6 +21,7 @@ use vestibule::domain::identity::{ClaimValue, Claims, Identity};
 use vestibule::domain::session::{Cause, End, Kind, Opening, ScopeId, Session, SessionId, State};
 use vestibule::domain::time::Timestamp;
 use vestibule::domain::token::TokenDigest;
+use vestibule::domain::token_facts::TokenFacts;
 
 const KEY: &str = "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=";
 
@@ -601,12 +602,20 @@ fn decided(
                 expires_at: at,
                 entry,
                 verified_at: at,
+                token: TokenFacts::default(),
             })))
         }
         (_, Some(_)) if !protected.tokens.is_empty() => Presented::BadBearer("no entry believes it"),
         _ => NOTHING,
     };
-    let facts = Facts { method, upgrade: false, foreign: false, preflight: false, certificate: None };
+    let facts = Facts {
+        method,
+        upgrade: false,
+        foreign: false,
+        preflight: false,
+        certificate: None,
+        proved_key: None,
+    };
     let sign_in = if protected.sign_in.is_empty() { "401 unauthorized" } else { "302 to sign-in" };
     match decide(&config.routes[0].access, facts, presented).map_err(|refused| refused.rejection) {
         Ok(admission) if admission.credential().is_some() => ["passes", "header:"],

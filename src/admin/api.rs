@@ -247,7 +247,7 @@ pub(super) fn open(control: &dyn Control, body: &[u8], client: Option<IpAddr>, n
     let cookie = CookieView { name: &opened.cookie_name, value: opened.cookie_value.expose() };
     let mut answer = json(StatusCode::CREATED, &OpenedView { session, cookie });
     answer.headers_mut().insert(http::header::LOCATION, location);
-    Reply { answer, commit: opened.commit, opened: Some(opened.session) }
+    Reply { answer, commit: opened.commit, further: Vec::new(), opened: Some(opened.session) }
 }
 
 /// What came of `POST /reload`.

@@ -3,7 +3,7 @@
 use super::Reply;
 use super::answer::{Answer, method_not_allowed, metrics, problem, unauthenticated};
 use super::auth::{Proof, host_is_allowed, is_own_form, prove};
-use super::{AdminSettings, Control, api, console, explain, probes};
+use super::{AdminSettings, Control, api, console, explain, probes, tokens};
 use crate::domain::secret::Secret;
 use crate::domain::session::SessionId;
 use crate::domain::time::{Clock, Timestamp};
@@ -49,6 +49,7 @@ pub(super) enum Call {
     End(SessionId),
     Reload,
     Explain,
+    RevokeTokens,
 }
 
 /// Why a path and a method are no call.
@@ -75,7 +76,8 @@ impl Call {
             "/sessions" => Err(Miss::Method("GET, POST, DELETE")),
             "/reload" if method == Method::POST => Ok(Self::Reload),
             "/explain" if method == Method::POST => Ok(Self::Explain),
-            "/reload" | "/explain" => Err(Miss::Method("POST")),
+            "/tokens/revoke" if method == Method::POST => Ok(Self::RevokeTokens),
+            "/reload" | "/explain" | "/tokens/revoke" => Err(Miss::Method("POST")),
             _ => {
                 let id = path.strip_prefix("/sessions/").and_then(|id| id.parse().ok()).ok_or(Miss::Path)?;
                 match *method {
@@ -94,7 +96,7 @@ impl Call {
     /// The longest body that the call reads.
     pub(super) fn body_bytes_max(self) -> usize {
         match self {
-            Self::Open | Self::ConsoleForm | Self::Explain => 64 * 1024,
+            Self::Open | Self::ConsoleForm | Self::Explain | Self::RevokeTokens => 64 * 1024,
             _ => 0,
         }
     }
@@ -229,6 +231,7 @@ impl Door {
             Call::End(id) => api::end(control, id, head.client, now),
             Call::Reload => api::reloaded(control.reload()).into(),
             Call::Explain => explain::explain(control, body).into(),
+            Call::RevokeTokens => tokens::revoke(control, body, head.client, self.clock.wall()),
         }
     }
 
@@ -282,7 +285,7 @@ mod tests {
         (answer.status().as_u16(), body)
     }
 
-    const EVERY_CALL: [(Method, &str); 12] = [
+    const EVERY_CALL: [(Method, &str); 13] = [
         (Method::GET, "/healthz"),
         (Method::GET, "/readyz"),
         (Method::GET, "/metrics"),
@@ -295,6 +298,7 @@ mod tests {
         (Method::DELETE, "/sessions/AQEBAQEBAQEBAQEBAQEBAQ"),
         (Method::POST, "/reload"),
         (Method::POST, "/explain"),
+        (Method::POST, "/tokens/revoke"),
     ];
 
     #[test]
@@ -318,7 +322,7 @@ mod tests {
         }
         assert_eq!(behind.table.live(), 1, "nobody got as far as to end a session");
         assert!(behind.refused.lock().iter().all(|reason| *reason == "wrong_admin_token"));
-        assert_eq!(behind.refused.lock().len(), 9 * 3, "an absent token is no attack");
+        assert_eq!(behind.refused.lock().len(), 10 * 3, "an absent token is no attack");
     }
 
     #[test]

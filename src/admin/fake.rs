@@ -1,6 +1,9 @@
 //! A process behind the door, for tests: a real table, and a note of what was reported.
 
-use super::{Control, Door, ExplainRequest, Explanation, OpenError, OpenRequest, Opened, ServerState};
+use super::{
+    Control, Door, ExplainRequest, Explanation, OpenError, OpenRequest, Opened, RevokeError, RevokeRequest,
+    RevokedView, ServerState,
+};
 use crate::domain::access::EntryId;
 use crate::domain::identity::{Claims, Identity};
 use crate::domain::secret::Secret;
@@ -120,6 +123,11 @@ impl Control for Behind {
                 Ok(Opened { session, cookie_name, cookie_value, commit })
             }
         }
+    }
+
+    fn revoke_tokens(&self, request: RevokeRequest) -> Result<RevokedView, RevokeError> {
+        let source = request.source.unwrap_or_else(|| "https://id.example.com".to_owned());
+        Ok(RevokedView { source, until: NOON, sessions_ended: 0, commits: Vec::new() })
     }
 
     fn reload(&self) -> Result<String, String> {

@@ -21,10 +21,12 @@ mod fake;
 mod probes;
 mod query;
 mod serve;
+mod tokens;
 
 pub use answer::Answer;
 pub use door::{Door, Head};
 pub use explain::{Claimed, ExplainRequest, Explanation};
+pub use tokens::{RevokeError, RevokeRequest, RevokeWhich, RevokedView};
 
 use crate::domain::identity::Claims;
 use crate::domain::secret::Secret;
@@ -60,6 +62,9 @@ pub trait Control: Send + Sync {
 
     /// Opens a session for somebody, with the cookie that carries it.
     fn open_session(&self, request: OpenRequest, now: Timestamp) -> Result<Opened, OpenError>;
+
+    /// Revokes bearer tokens, in force with the return.
+    fn revoke_tokens(&self, request: RevokeRequest) -> Result<RevokedView, RevokeError>;
 
     /// Reads the file again and puts it in force: what to tell the operator, or the problems. May take a second.
     fn reload(&self) -> Result<String, String>;
@@ -117,13 +122,15 @@ pub struct Opened {
 pub(crate) struct Reply {
     answer: Answer,
     commit: Commit,
+    /// What else must be durable.
+    further: Vec<Commit>,
     /// Opened, and to be ended again if it cannot be made durable.
     opened: Option<Session>,
 }
 
 impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
-        Self { answer, commit: Commit::ready(), opened: None }
+        Self { answer, commit: Commit::ready(), further: Vec::new(), opened: None }
     }
 }
 

@@ -71,8 +71,15 @@ impl Door {
         }
         match read_body(exchange, &request.headers, call.body_bytes_max()).await {
             Ok(body) => {
-                let Reply { answer, commit, opened } = self.act(call, &head, &body, self.clock.now());
-                let kept = tokio::time::timeout(COMMIT_TIME, commit.done()).await;
+                let Reply { answer, commit, further, opened } =
+                    self.act(call, &head, &body, self.clock.now());
+                let all = async {
+                    for commit in further {
+                        commit.done().await?;
+                    }
+                    commit.done().await
+                };
+                let kept = tokio::time::timeout(COMMIT_TIME, all).await;
                 match (kept.unwrap_or(Err(Unavailable)), opened) {
                     (Ok(()), _) => answer,
                     (Err(cause), Some(session)) => {

@@ -5,13 +5,17 @@ use crate::app::wall_clock;
 use crate::auth::assertion::Assertions;
 use crate::auth::bearer::{Bearer, BearerCaches};
 use crate::auth::device::{self, DeviceCookies};
+use crate::auth::dpop::{Dpop, DpopMemory};
 use crate::auth::form::{self, FormTokens};
+use crate::auth::issuer::Surroundings;
+use crate::auth::issuer::introspection::Introspections;
+use crate::auth::issuer::key_set::KeySets;
 use crate::auth::jwt::Verifier;
 use crate::auth::password::{PasswordDesk, PasswordWay};
 use crate::auth::session_token::SessionTokens;
 use crate::auth::upstream_way::UpstreamWay;
 use crate::auth::users::{self, Users};
-use crate::auth::{SignInKind, SignInSettings, UpstreamSignIn};
+use crate::auth::{JwtKeys, SignInKind, SignInSettings, UpstreamSignIn};
 use crate::config::{self, Config, Warning};
 use crate::domain::access::EntryId;
 use crate::domain::fold::Guard;
@@ -22,6 +26,7 @@ use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
 use crate::proxy::snapshot::{GUARDED, Route, Snapshot, Way};
 use crate::proxy::upstream::{Upstream, names, trust};
+use crate::store::revoked::RevokedTokens;
 use crate::telemetry::Metrics;
 use http::HeaderName;
 use std::collections::BTreeSet;
@@ -109,15 +114,32 @@ fn counted(problems: usize) -> String {
 pub(super) struct Builder {
     desk: Arc<PasswordDesk>,
     caches: Arc<BearerCaches>,
+    key_sets: KeySets,
+    introspections: Introspections,
+    proofs: Arc<DpopMemory>,
+    pub(super) revoked: Arc<RevokedTokens>,
     metrics: Arc<Metrics>,
     /// The connectors know whom the system trusts.
     trusts_system: bool,
 }
 
 impl Builder {
-    pub(super) fn start(metrics: Arc<Metrics>, trusts_system: bool) -> io::Result<Self> {
+    pub(super) fn start(
+        metrics: Arc<Metrics>,
+        trusts_system: bool,
+        surroundings: Surroundings,
+    ) -> io::Result<Self> {
         let desk = Arc::new(PasswordDesk::open()?);
-        Ok(Self { desk, caches: Arc::new(BearerCaches::new()), metrics, trusts_system })
+        let (caches, proofs) = (Arc::new(BearerCaches::new()), Arc::new(DpopMemory::new(wall_clock())));
+        let key_sets = KeySets::new(surroundings.clone());
+        let introspections = Introspections::new(surroundings);
+        let revoked = Arc::default();
+        Ok(Self { desk, caches, key_sets, introspections, proofs, revoked, metrics, trusts_system })
+    }
+
+    /// Sets the gauges of published keys.
+    pub(super) fn note_key_ages(&self) {
+        self.key_sets.note_ages();
     }
 
     /// Passwords that wait to be hashed.
@@ -129,7 +151,7 @@ impl Builder {
     pub(super) fn build(&self, loaded: Loaded, before: Option<&Snapshot>, generation: u64) -> Snapshot {
         let Loaded { config, ways, verifiers, pages, .. } = loaded;
         let config = &config;
-        let bearer = Bearer::new(verifiers, self.caches.clone());
+        let bearer = self.bearer(config, verifiers);
         let ring = KeyRing::new(config.keys.clone());
         let devices = Arc::new(DeviceCookies::new(
             &ring.as_ref().map(|ring| ring.derive(device::KEY_LABEL)).unwrap_or_default(),
@@ -175,6 +197,9 @@ impl Builder {
                 .forward_auth
                 .as_ref()
                 .map(|settings| ForwardAuth::new(settings, &config.trusted_proxies, &config.guarded_headers)),
+            token_terms: config.token_terms.clone(),
+            revoked: self.revoked.clone(),
+            dpop: self.dpop(config),
             ways,
             cookie: config.sessions.cookie.clone(),
             former_cookies: former_cookies(config, before),
@@ -190,6 +215,20 @@ impl Builder {
 }
 
 impl Builder {
+    /// The verifiers with keys that were fetched, or are from now on.
+    fn bearer(&self, config: &Config, mut verifiers: Vec<Verifier>) -> Bearer {
+        let names: Vec<&str> = config.tokens.iter().map(|token| token.name.as_str()).collect();
+        self.metrics.keep_issuers(&names);
+        self.key_sets.look_after(&mut verifiers, &|entry| self.metrics.key_series(entry));
+        let asked = self.introspections.look_after(&config.tokens, &|entry| self.metrics.ask_series(entry));
+        Bearer::new(verifiers, self.caches.clone()).asking(asked)
+    }
+
+    fn dpop(&self, config: &Config) -> Dpop {
+        let entries = config.token_terms.iter().map(|terms| (terms.id, terms.dpop));
+        Dpop::new(entries.collect(), self.proofs.clone())
+    }
+
     /// The upstreams with what was known of their servers; names that are new are looked up before anybody can ask for them.
     fn upstreams(&self, config: &Config, before: Option<&Snapshot>) -> Vec<Upstream> {
         let names = config.upstreams.iter().map(|upstream| {
@@ -226,9 +265,10 @@ fn former_cookies(config: &Config, before: Option<&Snapshot>) -> Vec<String> {
     names
 }
 
-/// The verifiers of all `tokens` entries, their key files read.
+/// The verifiers of all `tokens` entries that have keys, their key files read.
 fn verifiers(config: &Config, problems: &mut String) -> Vec<Verifier> {
-    let made = config.tokens.iter().filter_map(|settings| match Verifier::new(settings, &read_key_file) {
+    let with_keys = config.tokens.iter().filter(|settings| !matches!(settings.keys, JwtKeys::Asked(_)));
+    let made = with_keys.filter_map(|settings| match Verifier::new(settings, &read_key_file) {
         Ok(verifier) => Some(verifier),
         Err(error) => {
             // Writing into a string does not fail.

@@ -1,18 +1,24 @@
 //! What the operator's door may do with the process.
 
-use crate::admin::{Control, ExplainRequest, Explanation, OpenError, OpenRequest, Opened, ServerState};
+use crate::admin::{
+    Control, ExplainRequest, Explanation, OpenError, OpenRequest, Opened, RevokeError, RevokeRequest,
+    RevokeWhich, RevokedView, ServerState,
+};
 use crate::app::explain::{Who, explain};
 use crate::app::reload::Reloader;
 use crate::auth::users::User;
-use crate::domain::identity::Identity;
+use crate::domain::identity::{Identity, encode_text};
 use crate::domain::session::{End, Kind, Session};
 use crate::domain::target::Host;
 use crate::domain::time::Timestamp;
 use crate::proxy::parts::{NewSession, NewlyOpened, NotOpened, Parts};
+use crate::proxy::revocation::Revoked;
 use crate::proxy::settings::External;
 use crate::proxy::snapshot::{Snapshot, Way};
+use crate::store::revoked::Which;
 use crate::store::table::Table;
 use crate::telemetry::{AuditEvent, AuditLine};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -74,6 +80,22 @@ impl Control for OperatorControl {
         Ok(Opened { session, cookie_name, cookie_value: token, commit })
     }
 
+    fn revoke_tokens(&self, request: RevokeRequest) -> Result<RevokedView, RevokeError> {
+        let snapshot = self.parts.snapshot.load_full();
+        let source = source_of(&snapshot, request.source.as_deref())?;
+        let (which, issued_by) = match request.which {
+            RevokeWhich::Named(jti) => (Which::Named(jti), self.parts.clock.wall()),
+            RevokeWhich::Of(subject, by) => (Which::Of(encode_text(&subject)), by),
+            RevokeWhich::All(by) => (Which::All, by),
+        };
+        let revoked = self
+            .parts
+            .revoke_tokens(&snapshot, (&source, which), issued_by, request.client)
+            .map_err(|full| RevokeError::Full(full.to_string()))?;
+        let Revoked { commits, until, sessions_ended } = revoked;
+        Ok(RevokedView { source, until, sessions_ended, commits })
+    }
+
     fn reload(&self) -> Result<String, String> {
         self.reloader.reload()
     }
@@ -93,7 +115,9 @@ impl Control for OperatorControl {
         metrics.sessions_live.set(gauge(self.parts.sessions.live()));
         metrics.sessions_capacity.set(gauge(self.parts.sessions.limits().capacity));
         metrics.store_backlog.set(gauge(self.reloader.store_backlog()));
+        metrics.revocations.held.set(gauge(self.parts.revoked.len()));
         metrics.password_queue.set(gauge(self.reloader.password_queue()));
+        self.reloader.note_key_ages();
         for upstream in &self.parts.snapshot.load().upstreams {
             upstream.measure();
         }
@@ -111,6 +135,21 @@ impl Control for OperatorControl {
     fn refused(&self, reason: &'static str, client: Option<IpAddr>) {
         let line = AuditLine::new(self.parts.clock.now(), AuditEvent::AdminRefused);
         self.parts.logs.audit(&AuditLine { client, reason: Some(reason), ..line });
+    }
+}
+
+/// The source of tokens that is meant.
+fn source_of(snapshot: &Snapshot, named: Option<&str>) -> Result<String, RevokeError> {
+    let sources: BTreeSet<&str> = snapshot.token_terms.iter().map(|terms| terms.source.as_str()).collect();
+    let only = || sources.first().filter(|_| sources.len() == 1).copied();
+    match named.map_or_else(only, |named| sources.get(named).copied()) {
+        Some(source) => Ok(source.to_owned()),
+        None if sources.is_empty() => Err(RevokeError::Unfit("the file has no `tokens`".to_owned())),
+        None => {
+            let known: Vec<&str> = sources.into_iter().collect();
+            let detail = format!("say of which source; `tokens` have {}", known.join(", "));
+            Err(RevokeError::Unfit(detail))
+        }
     }
 }
 
@@ -197,6 +236,8 @@ fn host_of(snapshot: &Snapshot, named: Option<&str>) -> Result<(String, External
 mod tests {
     use super::*;
     use crate::app::build::{self, Builder};
+    use crate::app::clock::SystemClock;
+    use crate::auth::issuer::Surroundings;
     use crate::domain::identity::Claims;
     use crate::telemetry::Metrics;
     use std::path::PathBuf;
@@ -241,7 +282,7 @@ routes:
             self.write("users.yaml", users);
             self.write("vestibule.yaml", file);
             let loaded = build::load(&self.0.join("vestibule.yaml")).expect("a good file");
-            Builder::start(Arc::new(Metrics::new()), false).expect("a thread starts").build(loaded, None, 1)
+            builder().build(loaded, None, 1)
         }
     }
 
@@ -249,6 +290,14 @@ routes:
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
+    }
+
+    /// No entry of these files asks anybody: the runtime need not run.
+    fn builder() -> Builder {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let surroundings =
+            Surroundings { runtime: runtime.handle().clone(), clock: Arc::new(SystemClock::start()) };
+        Builder::start(Arc::new(Metrics::new()), false, surroundings).expect("a thread starts")
     }
 
     fn request(subject: &str) -> OpenRequest {
@@ -298,7 +347,7 @@ routes:
     #[test]
     fn a_renamed_cookie_leaves_its_names_behind_and_not_endlessly() {
         let folder = Folder::new();
-        let builder = Builder::start(Arc::new(Metrics::new()), false).expect("a thread starts");
+        let builder = builder();
         let mut before: Option<Snapshot> = None;
         for (name, former) in [
             ("a", &[][..]),

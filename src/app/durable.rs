@@ -96,6 +96,21 @@ pub(super) fn load(store: &SqliteStore, parts: &Parts) -> Result<(), OpenError> 
     Ok(())
 }
 
+/// Puts in force again what was revoked before.
+pub(super) fn load_revocations(store: &Arc<SqliteStore>, parts: &Parts) -> Result<(), OpenError> {
+    let loaded = store.load_revocations()?;
+    if loaded.lost > 0 {
+        tracing::error!(
+            file = %store.path().display(),
+            revocations = loaded.lost,
+            "revocations of bearer tokens cannot be opened, for their key is no longer in `keys`, or the file is damaged: put \
+             the key back, or revoke again"
+        );
+    }
+    parts.revoked.keep_in(store.clone(), &loaded.kept);
+    Ok(())
+}
+
 /// Says how many sessions a dropped key has cost, or will at the next start.
 pub(super) fn warn_of_unopened(store: &SqliteStore, sessions: u64) {
     if sessions > 0 {

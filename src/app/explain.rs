@@ -13,11 +13,13 @@ use crate::domain::decision::{Believed, Credential, Facts, Presented, Rejection,
 use crate::domain::identity::{Claim, Identity, IdentityRef};
 use crate::domain::origin::Origin;
 use crate::domain::policy::Rule;
+use crate::domain::possession::Bindings;
 use crate::domain::route::{Miss, RouteTable};
 use crate::domain::session::{Cause, Kind, Opening, ScopeId, Session, SessionId};
 use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
+use crate::domain::token_facts::TokenFacts;
 use crate::proxy::changes::HeaderChanges;
 use crate::proxy::settings::{Deadline, Encoding, Per, RateSettings, RouteLimits, RouteSettings};
 use http::Method;
@@ -95,6 +97,9 @@ fn walk(config: &Config, method: &Method, url: &str, who: &Who, lines: &mut Expl
     };
     lines.say("route", format!("{} ({})", route.name, route.path));
     lines.say("access", wording::who(config, &route.access));
+    if let Some(bound) = wording::bound_of(&route.access) {
+        lines.say("proof", format!("401 for a token that is not bound to {bound}"));
+    }
     say_limits(&route.limits, lines);
     let Some(admitted) = weigh(config, method, route, who, lines) else { return };
     let decided = match &route.redirect {
@@ -130,8 +135,15 @@ fn weigh(
         Access::Protected(protected) => present(config, protected, who),
     };
     // Other sites are a matter of browsers, and told beside the decision.
-    let facts = Facts { method, upgrade: false, foreign: false, preflight: false, certificate: None };
-    let refused = match decide(&route.access, facts, presented) {
+    let facts = Facts {
+        method,
+        upgrade: false,
+        foreign: false,
+        preflight: false,
+        certificate: None,
+        proved_key: None,
+    };
+    let refused = match decide(&without_bindings(&route.access), facts, presented) {
         Ok(admission) => {
             let credential = admission.credential().cloned();
             let why = match (&route.access, &credential) {
@@ -154,6 +166,17 @@ fn weigh(
         say_parts(&protected.allow, credential.identity(), 0, lines);
     }
     None
+}
+
+/// The access, as it is to whoever brings the proof that it asks for: that comes with each request, and is told beside the
+/// decision.
+fn without_bindings(access: &Access) -> Access {
+    match access {
+        Access::Public => Access::Public,
+        Access::Protected(protected) => {
+            Access::Protected(Protected { bindings: Bindings::default(), ..protected.clone() })
+        }
+    }
 }
 
 fn say_rule(route: &RouteSettings, admitted: &Admitted, lines: &mut Explanation) {
@@ -303,7 +326,8 @@ fn say_limits(limits: &RouteLimits, lines: &mut Explanation) {
 /// A believed token, as it counts for the decision: when it ends plays no part there.
 fn token(entry: EntryId, identity: Identity) -> Credential {
     let at = Timestamp::from_secs(0);
-    Credential::Token(Arc::new(Believed { identity, expires_at: at, entry, verified_at: at }))
+    let token = TokenFacts::default();
+    Credential::Token(Arc::new(Believed { identity, expires_at: at, entry, verified_at: at, token }))
 }
 
 /// A live session that no table knows, as it counts for the decision.

@@ -21,6 +21,7 @@ use crate::app::control::OperatorControl;
 use crate::app::reload::Reloader;
 use crate::app::server::{Door, Server, Signals};
 use crate::app::supervisor::Sockets;
+use crate::auth::issuer::Surroundings;
 use crate::domain::time::{Clock, Timestamp};
 use crate::net::listener::Bound;
 use crate::net::{Address, ConnectionLimits, Timeouts, tls};
@@ -130,7 +131,8 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
         .collect::<Result<Vec<_>, StartError>>()?;
     sockets.warn_of_unused();
     let trusts_system = config.upstreams.iter().any(UpstreamSettings::trusts_system);
-    let builder = build::Builder::start(metrics.clone(), trusts_system)?;
+    let surroundings = Surroundings { runtime: signals.runtime(), clock: clock.clone() };
+    let builder = build::Builder::start(metrics.clone(), trusts_system, surroundings)?;
     let now = clock.now();
     let snapshot = builder.build(loaded, None, 1);
     let store = kept.map(|kept| durable::start(kept, &clock, &metrics, &logs)).transpose()?;
@@ -139,6 +141,7 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
         paces: Paces::default(),
         snapshot: ArcSwap::from_pointee(snapshot),
         sessions: Table::new(config.sessions.limits, config.sessions.clocks, journal),
+        revoked: builder.revoked.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
         logs,
@@ -146,6 +149,7 @@ pub fn start(file: &Path) -> Result<Ready, StartError> {
     });
     if let Some(store) = &store {
         durable::load(store, &parts)?;
+        durable::load_revocations(store, &parts)?;
     }
     metrics.config_loaded(1, now);
     let reloader = Arc::new(Reloader::new(file, parts.clone(), builder, &config, seen, store.clone()));

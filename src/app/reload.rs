@@ -117,6 +117,11 @@ impl Reloader {
         self.store.as_ref().map_or(0, |store| store.backlog())
     }
 
+    /// Sets the gauges of published keys.
+    pub(super) fn note_key_ages(&self) {
+        self.builder.note_key_ages();
+    }
+
     /// Passwords that wait to be hashed.
     pub(super) fn password_queue(&self) -> usize {
         self.builder.password_queue()

@@ -107,6 +107,13 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// The runtime of everything that happens now and then. What is spawned there starts with [`Server::run`].
+    pub(crate) fn runtime(&self) -> tokio::runtime::Handle {
+        self.runtime.handle().clone()
+    }
+}
+
 /// Everything that `run` needs; all of it is checked and bound.
 pub(crate) struct Server<A> {
     pub(crate) signals: Signals,
@@ -396,6 +403,7 @@ async fn housekeeping(parts: Arc<Parts>, clock: Arc<SystemClock>) {
     loop {
         sweep.tick().await;
         parts.sweep(parts.clock.now());
+        parts.revoked.sweep(parts.clock.wall());
         if let Some(step) = clock.step() {
             parts.note_clock_step(step);
         }

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::domain::access::{Access, EntryId, Protected};
+use crate::domain::possession::Bindings;
 use crate::proxy::settings::RouteSettings;
 
 /// The upstream of a route with its servers, or where it leads instead.
@@ -37,9 +38,27 @@ pub(crate) fn ways(config: &Config, protected: &Protected) -> String {
         ways.push(format!("session {}", names(&protected.sign_in)));
     }
     if !protected.tokens.is_empty() {
-        ways.push(format!("token {}", names(&protected.tokens)));
+        let bound = bound(protected.bindings).map_or_else(String::new, |bound| format!(" bound to {bound}"));
+        ways.push(format!("token {}{bound}", names(&protected.tokens)));
     }
     ways.join(", or ")
+}
+
+/// What every token of a route must be bound to, if anything.
+pub(crate) fn bound_of(access: &Access) -> Option<&'static str> {
+    match access {
+        Access::Public => None,
+        Access::Protected(protected) => bound(protected.bindings),
+    }
+}
+
+fn bound(bindings: Bindings) -> Option<&'static str> {
+    match (bindings.dpop, bindings.certificate) {
+        (true, true) => Some("a key (DPoP) or a certificate"),
+        (true, false) => Some("a key (DPoP)"),
+        (false, true) => Some("a certificate"),
+        (false, false) => None,
+    }
 }
 
 /// Name and source of an entry of `sign_in` or `tokens`.

@@ -2,10 +2,12 @@
 //!
 //! A [`Bearer`] holds the verifiers of one configuration. What they decided is remembered in [`BearerCaches`], which
 //! live as long as the process: a believed token until it ends, at most [`BELIEVED_FOR_MAX`]; a refused one for
-//! [`REFUSED_FOR`]. A verdict is found under everything it depended on: the whole token (its fingerprint), the entry, and
-//! the generation, which is new with every `Bearer`. So new keys or settings forget all verdicts. Both caches are
-//! bounded, may forget at any time, and hold no token.
+//! [`REFUSED_FOR`]. A verdict is found under everything it depended on: the whole token (its fingerprint), the entry, the
+//! generation, which is new with every `Bearer`, and the revision of the entry's published keys. So new keys or settings
+//! forget all verdicts. Both caches are bounded, may forget at any time, and hold no token.
 
+use crate::auth::issuer::introspection::{Introspection, LookUp};
+use crate::auth::issuer::question::Question;
 use crate::auth::jwt::{Refusal, TOKEN_BYTES_MAX, Verified, Verifier};
 use crate::domain::access::EntryId;
 use crate::domain::decision::Believed;
@@ -38,9 +40,9 @@ fn holds_at(believed: &Believed, wall: Timestamp) -> bool {
 /// Why a bearer token admits nobody.
 ///
 /// `Display` is for the client and gives nothing away; [`BearerRefusal::reason`] is for the log and the counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BearerRefusal {
-    /// The field has another scheme than `Bearer`.
+    /// The field has another scheme than `Bearer` or `DPoP`.
     #[error("the credential is not a bearer token")]
     OtherScheme,
     /// No token behind the scheme, or characters that no token has (RFC 6750 §2.1).
@@ -52,16 +54,24 @@ pub enum BearerRefusal {
     /// No entry believes it; the refusal is that of the entry whose checks went farthest.
     #[error("the token is not accepted")]
     Token(Refusal),
+    /// Nobody can say before this is answered: decide again then.
+    #[error("the token is not known yet")]
+    Ask(Question),
+    /// Nobody can say at the moment; why, is a word for the log.
+    #[error("the token cannot be judged at the moment")]
+    Unavailable(&'static str),
 }
 
 impl BearerRefusal {
     /// For the log and the counter.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::OtherScheme => "other_scheme",
             Self::Malformed => "bearer_malformed",
             Self::NoEntry => "no_token_entry",
             Self::Token(refusal) => refusal.reason(),
+            Self::Ask(_) => "token_not_known_yet",
+            Self::Unavailable(reason) => reason,
         }
     }
 }
@@ -79,6 +89,8 @@ struct Key {
     token: Fingerprint,
     entry: EntryId,
     generation: u64,
+    /// Of the entry's keys.
+    revision: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -105,7 +117,8 @@ impl BearerCaches {
         // LRU: moka's default policy refuses newcomers when it is full.
         let believed = Cache::builder()
             .weigher(|_, believed: &Arc<Believed>| {
-                u32::try_from(believed.identity.packed().len())
+                let jti = believed.token.jti.as_ref().map_or(0, |jti| jti.len());
+                u32::try_from(believed.identity.packed().len() + jti)
                     .unwrap_or(u32::MAX)
                     .saturating_add(ENTRY_BYTES)
             })
@@ -133,6 +146,8 @@ impl BearerCaches {
 /// All `tokens` entries of one configuration.
 pub struct Bearer {
     verifiers: Vec<Verifier>,
+    /// Entries whose servers are asked.
+    asked: Vec<Arc<Introspection>>,
     caches: Arc<BearerCaches>,
     generation: u64,
 }
@@ -142,17 +157,26 @@ impl Bearer {
     pub fn new(verifiers: Vec<Verifier>, caches: Arc<BearerCaches>) -> Self {
         caches.forget();
         let generation = caches.generation.fetch_add(1, Ordering::Relaxed);
-        Self { verifiers, caches, generation }
+        Self { verifiers, asked: Vec::new(), caches, generation }
     }
 
-    /// Who the `Authorization` field proves, by one of the `accepted` entries.
+    /// With entries whose servers are asked about tokens that no verifier believes.
+    #[must_use]
+    pub fn asking(self, asked: Vec<Arc<Introspection>>) -> Self {
+        Self { asked, ..self }
+    }
+
+    /// Who the `Authorization` field proves, by one of the `accepted` entries. A token that names what its presenter must hold
+    /// is believed here without: whether it is held is asked with every request, and is no part of what is remembered.
     ///
     /// A token that was believed a moment ago costs one `SipHash` and one look-up for each accepted entry up to the one
-    /// that believes it; it allocates nothing. Where several entries might believe a token, the first listed does.
+    /// that believes it; it allocates nothing. Where several entries might believe a token, the first listed does; but no server
+    /// is asked about a token that a signature proves, for it is none of that server's business.
     ///
     /// # Errors
     ///
-    /// [`BearerRefusal`] says why not. A refused token is not verified again for [`REFUSED_FOR`].
+    /// [`BearerRefusal`] says why not. A refused token is not verified again for [`REFUSED_FOR`]. Nothing here waits: where
+    /// somebody must be asked first, that is the refusal.
     pub fn believe(
         &self,
         authorization: &[u8],
@@ -161,19 +185,37 @@ impl Bearer {
     ) -> Result<Arc<Believed>, BearerRefusal> {
         let token = token(authorization)?;
         let fingerprint = self.caches.fingerprints.of(token.as_bytes());
-        let key = |&entry| Key { token: fingerprint, entry, generation: self.generation };
         let mut farthest = None;
         // One entry after the other: what is remembered of a later one must not come before what an earlier one would say.
-        for key in accepted.iter().map(key) {
+        for &entry in accepted {
+            let Some(verifier) = self.verifiers.iter().find(|verifier| verifier.id() == entry) else {
+                continue;
+            };
+            let (generation, revision) = (self.generation, verifier.revision());
+            let key = Key { token: fingerprint, entry, generation, revision };
             if let Some(held) = self.caches.believed.get(&key).filter(|believed| holds_at(believed, wall)) {
                 return Ok(held);
             }
-            let Some(verifier) = self.verifiers.iter().find(|verifier| verifier.id() == key.entry) else {
-                continue;
-            };
             match self.verify(verifier, key, token, wall) {
                 Ok(believed) => return Ok(believed),
-                Err(why) => farthest = farthest.max(Some(why)),
+                Err(why) => {
+                    if let Some(question) = verifier.ask(token, why) {
+                        return Err(BearerRefusal::Ask(question));
+                    }
+                    if why == Refusal::NoKeys {
+                        return Err(BearerRefusal::Unavailable(why.reason()));
+                    }
+                    farthest = farthest.max(Some(why));
+                }
+            }
+        }
+        let asked = |entry: &EntryId| self.asked.iter().find(|one| one.id() == *entry);
+        for one in accepted.iter().filter_map(asked) {
+            match one.look_up(token, fingerprint, wall) {
+                LookUp::Believed(believed) => return Ok(believed),
+                LookUp::Refused(why) => farthest = farthest.max(Some(why)),
+                LookUp::Ask(question) => return Err(BearerRefusal::Ask(question)),
+                LookUp::Unavailable(why) => return Err(BearerRefusal::Unavailable(why)),
             }
         }
         Err(farthest.map_or(BearerRefusal::NoEntry, BearerRefusal::Token))
@@ -193,12 +235,14 @@ impl Bearer {
             return Err(why);
         }
         match verifier.verify(token, wall) {
-            Ok(Verified { identity, expires_at }) => {
-                let believed =
-                    Arc::new(Believed { identity, expires_at, entry: key.entry, verified_at: wall });
+            Ok(Verified { identity, expires_at, token }) => {
+                let entry = key.entry;
+                let believed = Arc::new(Believed { identity, expires_at, entry, verified_at: wall, token });
                 self.caches.believed.insert(key, Arc::clone(&believed));
                 Ok(believed)
             }
+            // Not the token's fault.
+            Err(Refusal::NoKeys) => Err(Refusal::NoKeys),
             Err(why) => {
                 self.caches.refused.insert(key, Refused { why, at: wall });
                 Err(why)
@@ -207,18 +251,23 @@ impl Bearer {
     }
 }
 
-/// Whether a field value has the scheme `Bearer`, in whatever case (RFC 9110 §11.1).
-pub fn is_bearer(authorization: &[u8]) -> bool {
-    let scheme = authorization.split(|&byte| byte == b' ').next().unwrap_or_default();
-    scheme.eq_ignore_ascii_case(b"bearer")
+/// What stands before the first space (RFC 9110 §11.4).
+fn scheme(authorization: &[u8]) -> &[u8] {
+    authorization.split(|&byte| byte == b' ').next().unwrap_or_default()
 }
 
-/// The token of `Bearer TOKEN` (RFC 6750 §2.1).
-fn token(authorization: &[u8]) -> Result<&str, BearerRefusal> {
-    if !is_bearer(authorization) {
+/// Whether a field value has the scheme `DPoP`, in whatever case (RFC 9449 §7.1): its token needs a proof.
+pub fn is_dpop(authorization: &[u8]) -> bool {
+    scheme(authorization).eq_ignore_ascii_case(b"dpop")
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750 §2.1) or `DPoP TOKEN` (RFC 9449 §7.1).
+pub(crate) fn token(authorization: &[u8]) -> Result<&str, BearerRefusal> {
+    let scheme = scheme(authorization);
+    if !scheme.eq_ignore_ascii_case(b"bearer") && !scheme.eq_ignore_ascii_case(b"dpop") {
         return Err(BearerRefusal::OtherScheme);
     }
-    let token = authorization.get("bearer".len()..).unwrap_or_default().trim_ascii();
+    let token = authorization.get(scheme.len()..).unwrap_or_default().trim_ascii();
     if token.len() > TOKEN_BYTES_MAX {
         return Err(BearerRefusal::Token(Refusal::TooLong));
     }
@@ -336,7 +385,7 @@ mod tests {
         let (_, bearer) = fresh();
         let early = field(&hs256(HS256, &claims_with(&json!({ "nbf": NOON.as_secs() + 33 }))));
         let refused = Some(BearerRefusal::Token(Refusal::NotYet));
-        assert_eq!(bearer.believe(&early, &[API], NOON).err(), refused);
+        assert_eq!(bearer.believe(&early, &[API], NOON).err(), refused.clone());
         for (later, expected) in [(9, refused), (10, None)] {
             let wall = NOON.plus(Duration::from_secs(later));
             assert_eq!(bearer.believe(&early, &[API], wall).err(), expected, "{later}");

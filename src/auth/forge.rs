@@ -88,7 +88,12 @@ pub(super) fn signed(algorithm: Algorithm, kid: Option<&str>, claims: &str) -> S
         Some(kid) => json!({ "alg": algorithm, "kid": kid }),
         None => json!({ "alg": algorithm }),
     };
-    let message = unsigned(&header.to_string(), claims);
+    signed_by(algorithm, &header.to_string(), claims)
+}
+
+/// Header and claims, signed by the test key of that algorithm, whatever the header says.
+pub(super) fn signed_by(algorithm: Algorithm, header: &str, claims: &str) -> String {
+    let message = unsigned(header, claims);
     let bytes = message.as_bytes();
     let random = SystemRandom::new();
     let rsa = |encoding: &'static dyn sig::RsaEncoding| {

@@ -5,6 +5,7 @@
 //! (RFC 8725 §3.1). Weak keys are refused when they are read. In a JWK Set what we do not understand is skipped
 //! (RFC 7517 §5); symmetric keys in it are too, for a set is public. Nothing here reads a file: the caller hands it in.
 
+use crate::auth::issuer::key_set::KeySet;
 use crate::auth::json::object;
 use crate::auth::{JwtKeys, JwtSettings};
 use aws_lc_rs::signature::{
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The most keys that one set may have.
 pub const KEYS_MAX: usize = 100;
@@ -97,11 +99,39 @@ pub(super) struct Key {
     pub(super) verifies: DecodingKey,
 }
 
-/// All keys of an entry; `read` gives the bytes of a file.
+/// The keys of an entry.
+pub(super) enum Keys {
+    /// Those of the configuration.
+    Fixed(Vec<Key>),
+    /// Those that the issuer publishes at the moment.
+    Published(Arc<KeySet>),
+    /// None: a server is asked about each token.
+    Asked,
+}
+
+/// All keys of an entry; `read` gives the bytes of a file. Published ones are none yet, and nobody is asked.
 pub(super) fn keys(
     settings: &JwtSettings,
     read: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
-) -> Result<Vec<Key>, KeyError> {
+) -> Result<Keys, KeyError> {
+    if let JwtKeys::Published(published) = &settings.keys {
+        if settings.algorithms.is_empty() {
+            return Err(KeyError::NoAlgorithm);
+        }
+        all_fit(&settings.algorithms, &asymmetric())?;
+        return Ok(Keys::Published(KeySet::idle((**published).clone())));
+    }
+    if let JwtKeys::Asked(_) = settings.keys {
+        return Ok(Keys::Asked);
+    }
+    fixed(settings, read).map(Keys::Fixed)
+}
+
+fn asymmetric() -> Vec<Algorithm> {
+    [RSA, &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]].concat()
+}
+
+fn fixed(settings: &JwtSettings, read: &dyn Fn(&Path) -> io::Result<Vec<u8>>) -> Result<Vec<Key>, KeyError> {
     if settings.algorithms.is_empty() {
         return Err(KeyError::NoAlgorithm);
     }
@@ -125,10 +155,10 @@ pub(super) fn keys(
             Ok(vec![Key { kid: None, algorithms: settings.algorithms.clone(), verifies: key }])
         }
         JwtKeys::JwksFile(path) => {
-            let asymmetric = [RSA, &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]].concat();
-            all_fit(&settings.algorithms, &asymmetric)?;
+            all_fit(&settings.algorithms, &asymmetric())?;
             jwk_set(path, &file(path)?, &settings.algorithms)
         }
+        JwtKeys::Published(_) | JwtKeys::Asked(_) => Ok(Vec::new()),
     }
 }
 
@@ -190,6 +220,56 @@ fn jwk_set(path: &Path, text: &[u8], wanted: &[Algorithm]) -> Result<Vec<Key>, K
     if keys.is_empty() { Err(KeyError::NoKey(path.into())) } else { Ok(keys) }
 }
 
+/// What an issuer publishes, as far as it serves.
+pub(super) struct Published {
+    /// For all algorithms that each may be used with; the entry's own list narrows that down.
+    pub(super) keys: Vec<Key>,
+    /// What was passed over, by its place, and why. Keys for other purposes are not told.
+    pub(super) skipped: Vec<String>,
+}
+
+/// Why a text is no JWK Set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SetError {
+    #[error("it is no JWK Set (a JSON object with a list `keys`, and every name once)")]
+    NotASet,
+    #[error("the set holds {0} keys, more than 100")]
+    TooMany(usize),
+}
+
+/// Reads a JWK Set (RFC 7517 §5) that came over the network. One bad key does not spoil the others.
+pub(super) fn published(text: &[u8]) -> Result<Published, SetError> {
+    let set = object(text).map_err(|_| SetError::NotASet)?;
+    let Some(Value::Array(jwks)) = set.get("keys") else { return Err(SetError::NotASet) };
+    if jwks.len() > KEYS_MAX {
+        return Err(SetError::TooMany(jwks.len()));
+    }
+    let wanted = asymmetric();
+    let mut published = Published { keys: Vec::new(), skipped: Vec::new() };
+    for (at, one) in jwks.iter().enumerate() {
+        let why = match one {
+            Value::Object(one) if !is_for_verifying(one) => continue,
+            Value::Object(one) if is_asymmetric(one) && one.contains_key("d") => {
+                "is private: whoever reads the set can sign with it".to_owned()
+            }
+            Value::Object(one) => match jwk(Path::new(""), at, one, &wanted) {
+                Ok(Some(key)) => {
+                    published.keys.push(key);
+                    continue;
+                }
+                Ok(None) => "is broken, or of a kind, curve or algorithm that is not known here".to_owned(),
+                Err(KeyError::RsaSize(_, bits)) => {
+                    format!("has {bits} bits, and an RSA key needs 2048 to 8192")
+                }
+                Err(_) => "cannot be used".to_owned(),
+            },
+            _ => "is no object".to_owned(),
+        };
+        published.skipped.push(format!("keys[{at}] {why}"));
+    }
+    Ok(published)
+}
+
 fn is_asymmetric(jwk: &Map<String, Value>) -> bool {
     matches!(text(jwk, "kty"), Some("RSA" | "EC" | "OKP"))
 }
@@ -233,6 +313,12 @@ fn jwk(
         fits.iter().copied().filter(|fit| own.contains(fit) && wanted.contains(fit)).collect();
     let kid = text(jwk, "kid").map(str::to_owned);
     Ok((!algorithms.is_empty()).then_some(Key { kid, algorithms, verifies: key }))
+}
+
+/// The public key that somebody brings along (RFC 7515 §4.1.3), held to the same rules; none if it breaks one.
+pub(super) fn embedded(jwk: &Map<String, Value>) -> Option<Key> {
+    let asymmetric = [RSA, &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]].concat();
+    self::jwk(Path::new("jwk"), 0, jwk, &asymmetric).ok().flatten()
 }
 
 /// `use` (§4.2) and `key_ops` (§4.3), where they stand, must name verification.
@@ -293,7 +379,7 @@ mod tests {
     fn set(text: &str) -> Result<Vec<Key>, KeyError> {
         let wanted = [RSA, &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]].concat();
         let settings = settings(&wanted, JwtKeys::JwksFile("jwks.json".into()));
-        keys(&settings, &|_| Ok(text.as_bytes().to_vec()))
+        fixed(&settings, &|_| Ok(text.as_bytes().to_vec()))
     }
 
     fn one(jwk: &Value) -> Result<Vec<Key>, KeyError> {
@@ -302,7 +388,7 @@ mod tests {
 
     fn pem_file(text: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, KeyError> {
         let settings = settings(algorithms, JwtKeys::PublicKey("key.pem".into()));
-        keys(&settings, &|_| Ok(text.as_bytes().to_vec()))
+        fixed(&settings, &|_| Ok(text.as_bytes().to_vec()))
     }
 
     fn message(result: Result<Vec<Key>, KeyError>) -> String {
@@ -378,8 +464,7 @@ mod tests {
 
         for (len, good) in [(0, false), (31, false), (32, true)] {
             let keys = JwtKeys::Secret(Secret::new(vec![7; len]));
-            let result =
-                super::keys(&settings(&[Algorithm::HS512], keys), &|_| unreachable!("no file is read"));
+            let result = fixed(&settings(&[Algorithm::HS512], keys), &|_| unreachable!("no file is read"));
             assert_eq!(result.is_ok(), good, "{len}");
         }
     }
@@ -401,6 +486,36 @@ mod tests {
         }
         assert!(matches!(set(r#"{"keys":[]}"#), Err(KeyError::NoKey(_))));
         assert!(matches!(one(&jwk(Algorithm::RS256, &json!({ "d": "AAAA" }))), Err(KeyError::Private(_))));
+    }
+
+    #[test]
+    fn a_bad_key_in_a_published_set_does_not_spoil_the_others() {
+        let good = jwk(Algorithm::ES256, &json!({ "kid": "good" }));
+        let weak = json!({ "kty": "RSA", "e": "AQAB", "n": URL_SAFE_NO_PAD.encode([0xC5; 128]) });
+        let private = jwk(Algorithm::RS256, &json!({ "d": "AAAA" }));
+        let other_curve = json!({ "kty": "EC", "crv": "secp256k1", "x": good["x"], "y": good["y"] });
+        let secret = json!({ "kty": "oct", "k": URL_SAFE_NO_PAD.encode([1; 64]) });
+        let encrypts = jwk(Algorithm::RS256, &json!({ "use": "enc" }));
+        let text = json!({ "keys": [weak, private, other_curve, 7, secret, encrypts, good] }).to_string();
+        let published = super::published(text.as_bytes()).expect("a set");
+        assert_eq!(published.keys.len(), 1);
+        assert_eq!(published.keys[0].kid.as_deref(), Some("good"));
+        let kinds = "is broken, or of a kind, curve or algorithm that is not known here";
+        let expected = [
+            "keys[0] has 1024 bits, and an RSA key needs 2048 to 8192".to_owned(),
+            "keys[1] is private: whoever reads the set can sign with it".to_owned(),
+            format!("keys[2] {kinds}"),
+            "keys[3] is no object".to_owned(),
+            format!("keys[4] {kinds}"),
+        ];
+        assert_eq!(published.skipped, expected);
+        let empty = super::published(br#"{"keys":[]}"#).expect("an issuer may take all its keys back");
+        assert!(empty.keys.is_empty() && empty.skipped.is_empty());
+        for text in ["", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
+            assert_eq!(super::published(text.as_bytes()).err(), Some(SetError::NotASet), "{text}");
+        }
+        let many = json!({ "keys": vec![jwk(Algorithm::EdDSA, &json!({})); KEYS_MAX + 1] }).to_string();
+        assert_eq!(super::published(many.as_bytes()).err(), Some(SetError::TooMany(101)));
     }
 
     #[test]
@@ -428,17 +543,17 @@ mod tests {
         assert_eq!(shown, "algorithm `ES384` does not fit the key; write one of ES256");
         let secret = JwtKeys::Secret(Secret::new(vec![7; 32]));
         let shown =
-            message(keys(&settings(&[Algorithm::RS256], secret), &|_| unreachable!("no file is read")));
+            message(fixed(&settings(&[Algorithm::RS256], secret), &|_| unreachable!("no file is read")));
         assert_eq!(shown, "algorithm `RS256` does not fit the key; write one of HS256, HS384, HS512");
         let public = settings(&[Algorithm::HS256], JwtKeys::JwksFile("jwks.json".into()));
-        assert!(matches!(keys(&public, &|_| Ok(b"{}".to_vec())), Err(KeyError::Misfit(..))));
+        assert!(matches!(fixed(&public, &|_| Ok(b"{}".to_vec())), Err(KeyError::Misfit(..))));
         assert!(matches!(pem_file("", &[]), Err(KeyError::NoAlgorithm)));
     }
 
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
         let settings = settings(&[Algorithm::RS256], JwtKeys::PublicKey("gone.pem".into()));
-        let shown = message(keys(&settings, &|_| Err(io::ErrorKind::NotFound.into())));
+        let shown = message(fixed(&settings, &|_| Err(io::ErrorKind::NotFound.into())));
         assert!(shown.starts_with("`gone.pem` cannot be read: "), "{shown}");
     }
 }

@@ -6,11 +6,15 @@
 //! stand once. Not accepted at all: encrypted tokens (JWE), `crit`, `b64`, keys that the token itself brings.
 
 use crate::auth::JwtSettings;
+use crate::auth::facts::{self, NoFacts};
+use crate::auth::issuer::key_set::KeySet;
+use crate::auth::issuer::question::Question;
 use crate::auth::json::{NotAnObject, object};
-use crate::auth::jwks::{self, Key, KeyError};
+use crate::auth::jwks::{self, Key, KeyError, Keys};
 use crate::domain::access::EntryId;
 use crate::domain::identity::{ClaimValue, Claims, EMAIL, Identity};
 use crate::domain::time::Timestamp;
+use crate::domain::token_facts::TokenFacts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
@@ -18,6 +22,7 @@ use serde_json::{Map, Value};
 use std::io;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longer tokens are not looked at.
@@ -52,10 +57,14 @@ pub enum Refusal {
     Type,
     /// `alg` is not one that the entry believes.
     Algorithm,
+    /// The issuer's keys are not known at the moment: nobody can say.
+    NoKeys,
     /// No key has this `kid` and may be used with this `alg`.
     UnknownKey,
     /// Signed by none of the keys, or changed.
     Signature,
+    /// The server that was asked about it says that it is not active (RFC 7662 §2.2).
+    Inactive,
     /// `iss` is absent, no string, or another.
     Issuer,
     /// `aud` is absent, ill-typed, or names others only.
@@ -68,6 +77,8 @@ pub enum Refusal {
     NotYet,
     /// The subject's claim is absent, empty or no string.
     Subject,
+    /// `cnf` asks its presenter for a proof that is not known here (RFC 7800 §3.1).
+    Confirmation,
     /// The claims are longer than an upstream could be told.
     Claims,
 }
@@ -84,14 +95,17 @@ impl Refusal {
             Self::Unencoded => "token_b64",
             Self::Type => "token_type",
             Self::Algorithm => "token_algorithm",
+            Self::NoKeys => "token_keys_unavailable",
             Self::UnknownKey => "token_unknown_key",
             Self::Signature => "token_signature",
+            Self::Inactive => "token_inactive",
             Self::Issuer => "token_issuer",
             Self::Audience => "token_audience",
             Self::NoExpiry => "token_without_expiry",
             Self::Expired => "token_expired",
             Self::NotYet => "token_not_yet_valid",
             Self::Subject => "token_without_subject",
+            Self::Confirmation => "token_confirmation",
             Self::Claims => "token_claims_too_long",
         }
     }
@@ -106,6 +120,15 @@ impl From<NotAnObject> for Refusal {
     }
 }
 
+impl From<NoFacts> for Refusal {
+    fn from(why: NoFacts) -> Self {
+        match why {
+            NoFacts::Malformed => Self::Malformed,
+            NoFacts::Confirmation => Self::Confirmation,
+        }
+    }
+}
+
 /// What a believed token says.
 #[derive(Clone, Debug)]
 pub struct Verified {
@@ -113,12 +136,14 @@ pub struct Verified {
     pub identity: Identity,
     /// The first instant at which the token is believed no more: `exp` and the leeway.
     pub expires_at: Timestamp,
+    /// What it says about itself.
+    pub token: TokenFacts,
 }
 
 /// Verifies the tokens of one `jwt` entry.
 pub struct Verifier {
     settings: JwtSettings,
-    keys: Vec<Key>,
+    keys: Keys,
 }
 
 impl Verifier {
@@ -134,6 +159,11 @@ impl Verifier {
         Ok(Self { settings: settings.clone(), keys: jwks::keys(settings, read)? })
     }
 
+    /// Reads claims by the entry's settings, and verifies no token: its server says who is who.
+    pub(super) fn reader(settings: &JwtSettings) -> Self {
+        Self { settings: settings.clone(), keys: Keys::Asked }
+    }
+
     /// The entry's fingerprint.
     pub fn id(&self) -> EntryId {
         self.settings.id
@@ -142,6 +172,36 @@ impl Verifier {
     /// The entry's name.
     pub fn name(&self) -> &str {
         &self.settings.name
+    }
+
+    /// The number of the keys that are in force: a verdict by others is none.
+    pub(super) fn revision(&self) -> u64 {
+        match &self.keys {
+            Keys::Fixed(_) | Keys::Asked => 0,
+            Keys::Published(set) => set.revision(),
+        }
+    }
+
+    /// The published keys, to be exchanged for such as are looked after.
+    pub(super) fn published_mut(&mut self) -> Option<&mut Arc<KeySet>> {
+        match &mut self.keys {
+            Keys::Fixed(_) | Keys::Asked => None,
+            Keys::Published(set) => Some(set),
+        }
+    }
+
+    /// What to wait for before a token is refused for its key: a fetch of the issuer's keys, if one is under way or may be
+    /// ordered, and the token says that it is this issuer's.
+    pub(super) fn ask(&self, token: &str, why: Refusal) -> Option<Question> {
+        let Keys::Published(set) = &self.keys else { return None };
+        match why {
+            Refusal::NoKeys => set.under_way(),
+            Refusal::UnknownKey => {
+                let parts = Parts::of(token).ok()?;
+                names_issuer(parts.payload, &self.settings.issuer).then(|| set.ask())?
+            }
+            _ => None,
+        }
     }
 
     /// Checks everything about a token. Costs 5 µs (HS256) to 100 µs (ES256); the caller caches.
@@ -156,10 +216,15 @@ impl Verifier {
         self.check_signature(&parts, algorithm, kid)?;
         let claims = object(&decoded(parts.payload)?)?;
         let expires_at = self.check_claims(&claims, wall)?;
+        Ok(Verified { identity: self.identity(&claims)?, expires_at, token: facts::facts(&claims)? })
+    }
+
+    /// Whom claims that are believed are about.
+    pub(super) fn identity(&self, claims: &Map<String, Value>) -> Result<Identity, Refusal> {
         let subject = claims.get(&self.settings.subject).and_then(Value::as_str);
         let subject = subject.filter(|subject| !subject.is_empty()).ok_or(Refusal::Subject)?;
-        let identity = Identity::new(subject, &self.settings.issuer, &self.told(&claims));
-        Ok(Verified { identity: identity.map_err(|_| Refusal::Claims)?, expires_at })
+        let identity = Identity::new(subject, &self.settings.issuer, &self.told(claims));
+        identity.map_err(|_| Refusal::Claims)
     }
 
     fn check_header<'a>(
@@ -191,8 +256,20 @@ impl Verifier {
     /// Tries the key that the token names, and those without a name; all that fit where it names none.
     fn check_signature(&self, parts: &Parts, algorithm: Algorithm, kid: Option<&str>) -> Result<(), Refusal> {
         let named = |key: &&Key| kid.is_none() || key.kid.is_none() || key.kid.as_deref() == kid;
+        let published;
+        let keys: &[Key] = match &self.keys {
+            Keys::Fixed(keys) => keys,
+            Keys::Published(set) => {
+                // Of a token that is another issuer's it can be said without them.
+                let ours = || names_issuer(parts.payload, &self.settings.issuer);
+                let nobody_knows = || if ours() { Refusal::NoKeys } else { Refusal::Issuer };
+                published = set.keys().ok_or_else(nobody_knows)?;
+                &published
+            }
+            Keys::Asked => &[],
+        };
         let mut fitting =
-            self.keys.iter().filter(|key| key.algorithms.contains(&algorithm)).filter(named).peekable();
+            keys.iter().filter(|key| key.algorithms.contains(&algorithm)).filter(named).peekable();
         if fitting.peek().is_none() {
             return Err(Refusal::UnknownKey);
         }
@@ -222,9 +299,6 @@ impl Verifier {
         let expires_at = claims.get("exp").and_then(instant).ok_or(Refusal::NoExpiry)?.plus(leeway);
         if wall >= expires_at {
             return Err(Refusal::Expired);
-        }
-        if claims.get("iat").is_some_and(|value| instant(value).is_none()) {
-            return Err(Refusal::Malformed);
         }
         match claims.get("nbf").map(instant) {
             Some(None) => Err(Refusal::Malformed),
@@ -259,6 +333,12 @@ impl Verifier {
     }
 }
 
+/// Whether a payload that nobody has verified says that it is of this issuer.
+fn names_issuer(payload: &str, issuer: &str) -> bool {
+    let claims = decoded(payload).ok().and_then(|bytes| object(&bytes).ok());
+    claims.is_some_and(|claims| claims.get("iss").and_then(Value::as_str) == Some(issuer))
+}
+
 /// The parts of a compact JWS (RFC 7515 §7.1).
 struct Parts<'a> {
     header: &'a str,
@@ -290,7 +370,7 @@ fn decoded(part: &str) -> Result<Vec<u8>, Refusal> {
 }
 
 /// A `NumericDate` (RFC 7519 §2), fractions included; what lies before 1970 counts as 1970.
-fn instant(value: &Value) -> Option<Timestamp> {
+pub(super) fn instant(value: &Value) -> Option<Timestamp> {
     if let Some(secs) = value.as_u64() {
         return Some(Timestamp::from_secs(secs));
     }

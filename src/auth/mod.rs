@@ -3,22 +3,28 @@
 pub mod assertion;
 pub mod bearer;
 pub mod device;
+pub mod dpop;
+mod facts;
 #[cfg(test)]
 mod forge;
 pub mod form;
 pub mod hash;
 pub mod hashing;
+pub mod issuer;
 mod json;
 pub mod jwks;
 pub mod jwt;
 pub mod password;
 pub mod proof;
 pub mod session_token;
+pub mod terms;
 pub mod throttle;
 pub mod upstream_claim;
 pub mod upstream_way;
 pub mod users;
 
+use crate::auth::issuer::introspection::AskSettings;
+use crate::auth::issuer::key_set::PublishedKeys;
 use crate::domain::access::EntryId;
 use crate::domain::route::PathPattern;
 use crate::domain::secret::Secret;
@@ -69,16 +75,17 @@ impl UpstreamSignIn {
     }
 }
 
-/// One entry of `tokens` with a `jwt`.
+/// One entry of `tokens`: a `jwt`, or an `introspection`.
 #[derive(Clone, Debug)]
 pub struct JwtSettings {
     /// Its name in the file.
     pub name: String,
     /// The fingerprint of its name and definition.
     pub id: EntryId,
-    /// The one `iss` that is believed (RFC 7519 §4.1.1); also the source of its subjects.
+    /// The one `iss` that is believed (RFC 7519 §4.1.1); also the source of its subjects. Of an `introspection` that names no
+    /// issuer it is the entry's name, and no `iss` is asked for.
     pub issuer: String,
-    /// Values of `aud` of which one must be present (RFC 7519 §4.1.3).
+    /// Values of `aud` of which one must be present (RFC 7519 §4.1.3). Empty for an `introspection` alone: none is asked for.
     pub audience: Vec<String>,
     /// Where the verification keys come from.
     pub keys: JwtKeys,
@@ -103,4 +110,8 @@ pub enum JwtKeys {
     PublicKey(PathBuf),
     /// A JWK Set (RFC 7517 §5), read again when the file changes.
     JwksFile(PathBuf),
+    /// A JWK Set that the issuer publishes, fetched in the background.
+    Published(Box<PublishedKeys>),
+    /// None at all: a server is asked about each token (RFC 7662).
+    Asked(Box<AskSettings>),
 }

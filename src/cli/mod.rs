@@ -12,6 +12,7 @@ mod password;
 mod run;
 mod schema;
 mod sessions;
+mod tokens;
 
 use crate::domain::time;
 use clap::{Args, Parser, Subcommand};
@@ -77,6 +78,9 @@ enum Command {
     /// List, show and end sessions of a running gateway, through its admin address
     #[command(subcommand)]
     Sessions(SessionsCommand),
+    /// Revoke bearer tokens at a running gateway, through its admin address
+    #[command(subcommand)]
+    Tokens(TokensCommand),
 }
 
 /// The file a command works on.
@@ -304,6 +308,45 @@ struct EndArgs {
     json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum TokensCommand {
+    /// Revoke one token by its `jti`, those of a subject, or all of an issuer that are older than an instant
+    #[command(
+        after_help = "In force at once, also for running requests, and for sessions that such tokens were traded for.\n\n\
+        Examples:\n  \
+        vestibule tokens revoke -c vestibule.yaml --jti 4f1d2c\n  \
+        vestibule tokens revoke -c vestibule.yaml --subject alice --source https://id.example.com\n  \
+        vestibule tokens revoke -c vestibule.yaml --issued-before 2026-11-22T08:00:00Z"
+    )]
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+struct RevokeArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// Of this issuer; may be left out where `tokens` have one
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// The token of this `jti`
+    #[arg(
+        long,
+        value_name = "JTI",
+        conflicts_with_all = ["subject", "issued_before"],
+        required_unless_present_any = ["subject", "issued_before"]
+    )]
+    jti: Option<String>,
+    /// Those of this subject, issued before now or before --issued-before
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
+    /// Those issued before this instant: `2026-11-22T08:00:00Z`
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    issued_before: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -355,6 +398,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Keys(KeysCommand::Generate { assertion }) => keys::generate(assertion.as_deref()),
         Command::Password(PasswordCommand::Hash) => password::hash(),
         Command::Sessions(command) => sessions::sessions(&command),
+        Command::Tokens(command) => tokens::tokens(&command),
     }
 }
 

@@ -22,6 +22,7 @@ pub use schema::schema;
 
 use crate::admin::{AdminSettings, ProbeSettings};
 use crate::auth::assertion::AssertionSettings;
+use crate::auth::terms::TokenTerms;
 use crate::auth::{JwtSettings, SignInSettings};
 use crate::domain::secret::Secret;
 use crate::domain::session::Clocks;
@@ -160,6 +161,8 @@ pub struct Config {
     pub sign_in: Vec<SignInSettings>,
     /// Bearer tokens that are believed.
     pub tokens: Vec<JwtSettings>,
+    /// What is asked of them then.
+    pub token_terms: Vec<TokenTerms>,
     /// Every name that is an identity header anywhere, and those of `identity.remove`.
     pub guarded_headers: Vec<HeaderName>,
     /// The signed statement about who asks.

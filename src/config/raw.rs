@@ -9,10 +9,14 @@ use super::frequency::Frequency;
 use super::raw_routes::{PathPrefix, Redirect, RouteHeaders};
 mod assertion;
 mod forward_auth;
+mod issuers;
+mod token_terms;
 mod upstreams;
 
 pub(super) use assertion::{Assertion, AssertionTaken};
 pub(super) use forward_auth::{Dialect, ForwardAuth};
+pub(super) use issuers::{ClientAuth, Fetch, Introspection};
+pub(super) use token_terms::{Binding, Dpop};
 pub(super) use upstreams::{
     Balance, BalanceWord, ClientCertificate, HashBy, Health, OneServer, Paths, Upstream, UpstreamIdentity,
     UpstreamTimeouts, UpstreamTls,
@@ -485,13 +489,21 @@ pub(super) struct Password {
     pub(super) users: Option<String>,
 }
 
-/// A kind of bearer token that is believed.
+/// A kind of bearer token that is believed: exactly one of these.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["jwt"]))]
 pub(super) struct Token {
     /// Signed tokens (RFC 7519).
     pub(super) jwt: Option<Jwt>,
+    /// Opaque tokens, about which their issuer's server is asked (RFC 7662).
+    pub(super) introspection: Option<Introspection>,
+    /// The longest life of a token, from `iat` to `exp`; one that would live longer does not count. So long revocations are
+    /// remembered.
+    #[schemars(extend("default" = "400d"))]
+    pub(super) max_lifetime: Option<Span>,
+    /// What is asked of the proofs that come with tokens which are bound to a key (RFC 9449).
+    #[schemars(extend("default" = { "max_age": "1m", "nonce": false }))]
+    pub(super) dpop: Option<Dpop>,
 }
 
 /// Signed tokens of one issuer.
@@ -505,7 +517,7 @@ pub(super) struct Jwt {
     /// One of these must stand in `aud`.
     #[schemars(example = ["wiki"])]
     pub(super) audience: Option<OneOrMany<String>>,
-    /// The keys that verify: exactly one of `secret`, `public_key`, `jwks_file`.
+    /// The keys that verify: exactly one of `secret`, `public_key`, `jwks_file`, `jwks_url` and `discovery: true`.
     #[schemars(extend("examples" = [{ "public_key": "issuer.pem" }]))]
     pub(super) keys: Option<JwtKeys>,
     /// The algorithms that are believed; each must fit the keys.
@@ -535,6 +547,16 @@ pub(super) struct JwtKeys {
     pub(super) public_key: Option<String>,
     /// A file with a JWK Set.
     pub(super) jwks_file: Option<String>,
+    /// Where the issuer publishes a JWK Set: https, or http on this machine. Fetched in the background; a start never waits for
+    /// it, and until it is there these tokens are answered with 503.
+    #[schemars(example = &"https://id.example.com/jwks")]
+    pub(super) jwks_url: Option<String>,
+    /// The same, from where the issuer's own document says: `/.well-known/openid-configuration`, or
+    /// `/.well-known/oauth-authorization-server` (RFC 8414).
+    #[schemars(extend("default" = false))]
+    pub(super) discovery: Option<bool>,
+    /// How keys of `jwks_url` and `discovery` are fetched.
+    pub(super) fetch: Option<Fetch>,
 }
 
 /// An algorithm of RFC 7518 §3.1 or RFC 8037.
@@ -612,6 +634,10 @@ pub(super) struct AccessWritten {
     /// Names of `tokens`: bearer tokens that one of them believes pass.
     #[schemars(extend("default" = []))]
     pub(super) tokens: Option<Vec<Option<String>>>,
+    /// How every token must be bound to whoever presents it, so that a stolen one is worth nothing: `dpop` to a key
+    /// (RFC 9449), `certificate` to that of the connection (RFC 8705); listed both, either will do. A token that says itself
+    /// what it is bound to needs the proof on every route.
+    pub(super) proof: Option<Vec<Option<Binding>>>,
     /// The ways listed mean the same people by the same subject. Needed where their sources differ and no header says which.
     #[schemars(extend("default" = false))]
     pub(super) same_people: Option<bool>,

@@ -2,6 +2,7 @@
 
 use crate::domain::origin::Origin;
 use crate::domain::policy::Rule;
+use crate::domain::possession::Bindings;
 
 /// A fingerprint of one entry of `sign_in` or `tokens`: its name and what defines it (file, issuer, client).
 ///
@@ -26,6 +27,8 @@ pub struct Protected {
     pub sign_in: Box<[EntryId]>,
     /// Bearer tokens believed by one of these pass.
     pub tokens: Box<[EntryId]>,
+    /// How every token must be bound to whoever presents it.
+    pub bindings: Bindings,
     /// What must hold of the identity.
     pub allow: Rule,
     /// A request without any credential passes too, without identity.

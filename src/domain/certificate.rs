@@ -1,6 +1,7 @@
 //! A client's certificate, as far as rules and applications look at it.
 
 use crate::domain::identity::encode_text;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 /// What an identity header may carry of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,11 @@ impl ClientCertificate {
     /// SHA-256 of the certificate (DER): 64 lower-case hex digits.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// Whether this is its SHA-256; compared in constant time.
+    pub fn has_hash(&self, sha256: &[u8; 32]) -> bool {
+        verify_slices_are_equal(hex(sha256).as_bytes(), self.fingerprint.as_bytes()).is_ok()
     }
 
     /// What a header says of it, encoded like other claims; an empty subject says nothing.

@@ -7,8 +7,10 @@ use crate::domain::access::{Access, EntryId, Preflight, Protected};
 use crate::domain::certificate::ClientCertificate;
 use crate::domain::head::HeadRejection;
 use crate::domain::identity::{Identity, IdentityRef};
+use crate::domain::possession::{self, Unproved};
 use crate::domain::session::{Cause, Session};
 use crate::domain::time::Timestamp;
+use crate::domain::token_facts::TokenFacts;
 use http::Method;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,8 @@ pub struct Believed {
     pub entry: EntryId,
     /// When that was, by the wall clock.
     pub verified_at: Timestamp,
+    /// What it says about itself.
+    pub token: TokenFacts,
 }
 
 /// What a request proved.
@@ -62,6 +66,10 @@ pub enum Presented {
     Credential(Credential),
     /// A bearer token that is not believed; the reason is for the log.
     BadBearer(&'static str),
+    /// A bearer token of which nobody can say at the moment whether it is believed; why, is for the log.
+    Unjudged(&'static str),
+    /// A believed bearer token whose proof of possession does not count.
+    Unproved(Unproved),
 }
 
 /// How the answer to a refused request is shown.
@@ -89,6 +97,8 @@ pub struct Facts<'a> {
     pub preflight: bool,
     /// What the client has proved to hold when the connection was opened.
     pub certificate: Option<&'a ClientCertificate>,
+    /// The thumbprint of the key that has signed a `DPoP` proof for this very request.
+    pub proved_key: Option<[u8; 32]>,
 }
 
 /// Why a request was turned away.
@@ -115,6 +125,13 @@ pub enum Rejection {
     /// The bearer token is not believed; the reason is a word for the log.
     #[error("the access token is not valid")]
     BadBearer(&'static str),
+    /// Nobody can say at the moment whether the bearer token is believed: its issuer cannot be asked. Why, is a word for the
+    /// log.
+    #[error("it cannot be said at the moment whether the access token is valid")]
+    Unjudged(&'static str),
+    /// The bearer token was not proved to be its presenter's.
+    #[error("the access token came without a proof that counts")]
+    Unproved(Unproved),
     /// The identity is known and the route's rule does not admit it.
     #[error("you may not see this page")]
     Forbidden,
@@ -173,6 +190,7 @@ impl Rejection {
             Self::Head(rejection) => rejection.reason(),
             Self::BadRequest(reason)
             | Self::BadBearer(reason)
+            | Self::Unjudged(reason)
             | Self::BadForm(reason)
             | Self::NoServer(reason)
             | Self::Upstream(reason)
@@ -181,6 +199,7 @@ impl Rejection {
             Self::NoRoute => "no_route",
             Self::Method(_) => "method",
             Self::Unauthenticated(cause) => cause.reason(),
+            Self::Unproved(why) => why.reason(),
             Self::Forbidden => "not_allowed",
             Self::ClientAddress => "client_address",
             Self::TooMany(_) => "rate",
@@ -228,16 +247,25 @@ impl From<Rejection> for Refused {
 ///
 /// A session counts only if the route lists the entry that opened it, and that entry still is what it was: its
 /// fingerprint is compared, not its name. A cookie admits no unsafe method and no upgrade that another site caused;
-/// a bearer token does, for no browser sends one by itself.
+/// a bearer token does, for no browser sends one by itself. A token that is bound to a key or a certificate counts only with
+/// the proof of it.
 pub fn decide(access: &Access, facts: Facts<'_>, presented: Presented) -> Result<Admission, Refused> {
     let Access::Protected(protected) = access else {
         return Ok(Admission { credential: None });
     };
     let credential = match presented {
         Presented::BadBearer(reason) => return Err(Rejection::BadBearer(reason).into()),
+        Presented::Unjudged(reason) => return Err(Rejection::Unjudged(reason).into()),
+        Presented::Unproved(why) => return Err(Rejection::Unproved(why).into()),
         Presented::Nothing(cause) => return without_credential(protected, facts, cause),
         Presented::Credential(credential) => credential,
     };
+    if let Credential::Token(token) = &credential {
+        // Nobody is known before: whoever holds a bound token need not be whom it names.
+        let key = facts.proved_key.as_ref();
+        possession::weigh(&token.token, protected.bindings, key, facts.certificate)
+            .map_err(Rejection::Unproved)?;
+    }
     let rejection = match &credential {
         Credential::Session(session)
             if session.is_anonymous() || !protected.sign_in.contains(&session.entry()) =>

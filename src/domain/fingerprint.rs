@@ -5,7 +5,8 @@
 //! for that. Fingerprints never leave the process.
 
 use crate::domain::secret::Secret;
-use siphasher::sip128::{Hash128, SipHasher24};
+use siphasher::sip128::{Hash128, Hasher128, SipHasher24};
+use std::hash::Hasher;
 
 /// What a text is found under.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +34,17 @@ impl Fingerprints {
         let Hash128 { h1, h2 } = SipHasher24::new_with_key(self.0.expose()).hash(text);
         Fingerprint(h1, h2)
     }
+
+    /// The fingerprint of three texts, each with its length, so that no other three are the same.
+    pub fn of_parts(&self, parts: [&[u8]; 3]) -> Fingerprint {
+        let mut hasher = SipHasher24::new_with_key(self.0.expose());
+        for part in parts {
+            hasher.write_u64(part.len() as u64);
+            hasher.write(part);
+        }
+        let Hash128 { h1, h2 } = hasher.finish128();
+        Fingerprint(h1, h2)
+    }
 }
 
 #[cfg(test)]
@@ -51,6 +63,8 @@ mod tests {
             assert!(ours.of(&text) != ours.of(&changed), "{at}");
             assert!(ours.of(&text) != ours.of(&text[..at]), "{at}");
         }
+        assert!(ours.of_parts([b"a", b"bc", b""]) != ours.of_parts([b"ab", b"c", b""]));
+        assert!(ours.of_parts([b"a", b"b", b"c"]) == ours.of_parts([b"a", b"b", b"c"]));
         assert!((0..1000_u16).all(|n| ours.of(&n.to_le_bytes()).index(7) < 7));
     }
 }

@@ -5,6 +5,7 @@
 //! refused before any filter still shows in log and counters.
 
 use crate::domain::chunked::ChunkRejection;
+use crate::domain::decision::Believed;
 use crate::domain::head::HeadRejection;
 use crate::domain::session::Session;
 use crate::net::Timeouts;
@@ -15,6 +16,7 @@ use crate::net::places::Room;
 use crate::net::streams::{Cut, Standing, Streams};
 use crate::net::tls::{self, Secured};
 use crate::net::wire::{HeadEnd, Wire};
+use crate::store::revoked::RevokedTokens;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
@@ -196,6 +198,11 @@ impl Link {
     /// sends meanwhile counts as use.
     pub fn tie(self: &Arc<Self>, session: Session, counts_activity: bool) {
         self.streams.tie(self.place, self, session, counts_activity);
+    }
+
+    /// The running exchange passes by right of this bearer token, and is cut when that is revoked.
+    pub fn tie_token(self: &Arc<Self>, token: Arc<Believed>, revoked: Arc<RevokedTokens>) {
+        self.streams.tie_token(self.place, self, token, revoked);
     }
 
     /// The running exchange is not cut any more: it is about to end, and its answer tells how the session did.

@@ -5,9 +5,11 @@
 //! several times a second: who has lost the session is cut, and so is whom a newer configuration refuses. An idle connection costs a glance at an empty place, no request
 //! registers anywhere, and whatever ends a session, be it a sign-out, an operator or a deadline, need not know of streams.
 
+use crate::domain::decision::Believed;
 use crate::domain::session::{End, Session, State};
 use crate::domain::time::Timestamp;
 use crate::net::connection::Link;
+use crate::store::revoked::RevokedTokens;
 use crate::store::table::Table;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ pub enum Cut {
     Ended(End),
     /// A newer configuration refuses it; the reason is a word for the log.
     Refused(&'static str),
+    /// Its bearer token was revoked.
+    TokenRevoked,
     /// Nothing more of its body came.
     Late,
 }
@@ -29,6 +33,7 @@ impl Cut {
         match self {
             Self::Ended(end) => end.as_str(),
             Self::Refused(reason) => reason,
+            Self::TokenRevoked => "token_revoked",
             Self::Late => "body_late",
         }
     }
@@ -40,13 +45,21 @@ pub type Standing = Box<dyn Fn(&Session) -> Result<(), &'static str> + Send>;
 /// What a running exchange hangs on.
 struct Tie {
     link: Arc<Link>,
-    session: Session,
+    /// By whose right it runs.
+    right: Right,
     /// Bytes from the visitor count as use of the session.
     counts_activity: bool,
     /// How many there were at the last look.
     heard: u64,
     /// Where the exchange lasts: the number of the configuration that decided about it last, and how the next one does.
     standing: Option<(u64, Standing)>,
+}
+
+enum Right {
+    /// A session's.
+    Session(Session),
+    /// A bearer token's, with what is revoked.
+    Token(Arc<Believed>, Arc<RevokedTokens>),
 }
 
 /// The places of a thread's connections. Only that thread takes the lock, except in tests.
@@ -77,7 +90,25 @@ impl Streams {
     }
 
     pub(crate) fn tie(&self, place: usize, link: &Arc<Link>, session: Session, counts_activity: bool) {
-        let tie = Tie { link: link.clone(), session, counts_activity, heard: link.heard(), standing: None };
+        let right = Right::Session(session);
+        self.put(
+            place,
+            Tie { link: link.clone(), right, counts_activity, heard: link.heard(), standing: None },
+        );
+    }
+
+    pub(crate) fn tie_token(
+        &self,
+        place: usize,
+        link: &Arc<Link>,
+        token: Arc<Believed>,
+        revoked: Arc<RevokedTokens>,
+    ) {
+        let right = Right::Token(token, revoked);
+        self.put(place, Tie { link: link.clone(), right, counts_activity: false, heard: 0, standing: None });
+    }
+
+    fn put(&self, place: usize, tie: Tie) {
         let former = self.places.lock().all[place].replace(tie);
         // Not under the lock: nobody knows here what hangs on what is dropped.
         drop(former);
@@ -94,23 +125,32 @@ impl Streams {
         }
     }
 
-    /// Cuts the exchanges whose session has ended or reached a deadline, and those that the configuration of this number
-    /// refuses.
+    /// Cuts the exchanges whose session has ended or reached a deadline, those whose bearer token was revoked, and those that the
+    /// configuration of this number refuses.
     ///
     /// Where bytes have come from the visitor since the last look, and the route counts them, the session was used: on an
     /// open stream nothing else is use, whatever the application sends.
     pub fn look(&self, sessions: &Table, generation: u64, now: Timestamp) {
         let clocks = sessions.clocks();
         for tie in self.places.lock().all.iter_mut().flatten() {
+            let session = match &tie.right {
+                Right::Session(session) => session,
+                Right::Token(token, revoked) => {
+                    if revoked.covers(token) {
+                        tie.link.cut(Cut::TokenRevoked);
+                    }
+                    continue;
+                }
+            };
             let heard = tie.link.heard();
             if std::mem::replace(&mut tie.heard, heard) != heard && tie.counts_activity {
-                sessions.touch(&tie.session, now);
+                sessions.touch(session, now);
             }
-            if let State::Ended(end) = tie.session.settle(now, &clocks) {
+            if let State::Ended(end) = session.settle(now, &clocks) {
                 tie.link.cut(Cut::Ended(end));
             } else if let Some((decided, standing)) = &mut tie.standing
                 && std::mem::replace(decided, generation) != generation
-                && let Err(reason) = standing(&tie.session)
+                && let Err(reason) = standing(session)
             {
                 tie.link.cut(Cut::Refused(reason));
             }

@@ -1,9 +1,10 @@
 //! Canonical request → route → credential → decision.
 //!
-//! Everything here is answered from memory. The credential of a route is looked at only after the route is known, and
+//! Everything here is answered from memory; where somebody must be asked about a token, that is said, and the caller waits. The credential of a route is looked at only after the route is known, and
 //! only the kinds that the route takes.
 
 use crate::auth::bearer::BearerRefusal;
+use crate::auth::issuer::question::Question;
 use crate::domain::access::{Access, Protected};
 use crate::domain::cookie::{self, Found};
 use crate::domain::decision::{
@@ -15,6 +16,8 @@ use crate::domain::session::{Cause, ScopeId};
 use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
 use crate::net::tls::Secured;
+use crate::proxy::possession;
+use crate::proxy::revocation;
 use crate::proxy::settings::External;
 use crate::proxy::snapshot::Snapshot;
 use crate::store::table::Table;
@@ -70,17 +73,44 @@ pub(crate) struct Asking<'a> {
     /// The instant for session deadlines.
     pub(crate) now: Timestamp,
     /// The instant for `exp` and `nbf`; read only where a token is to be verified.
-    pub(crate) wall: &'a dyn Fn() -> Timestamp,
+    pub(crate) wall: &'a (dyn Fn() -> Timestamp + Sync),
 }
 
-/// Decides about a request on a route.
-pub(crate) fn admit(asking: &Asking<'_>, route: usize, head: &RequestHeader) -> Result<Admission, Refused> {
+/// Questions that one request may make us ask, one after the other: of its route's token entries each may need one.
+const QUESTIONS_MAX: usize = 4;
+
+/// Decides about a request on a route; or says what must be answered first.
+pub(crate) fn admit(
+    asking: &Asking<'_>,
+    route: usize,
+    head: &RequestHeader,
+) -> Result<Result<Admission, Refused>, Question> {
     let access = &asking.snapshot.route[route].access;
-    let presented = match access {
-        Access::Public => Presented::Nothing(Cause::Absent),
-        Access::Protected(protected) => present(asking, protected, &head.headers),
+    let (presented, proved_key) = match access {
+        Access::Public => (Presented::Nothing(Cause::Absent), None),
+        Access::Protected(protected) => present(asking, protected, head)?,
     };
-    decide(access, facts(asking, access, &head.method, &head.headers), presented)
+    let facts = facts(asking, access, &head.method, &head.headers);
+    Ok(decide(access, Facts { proved_key, ..facts }, presented))
+}
+
+/// The same once `question` is answered, and whatever must be answered then.
+pub(crate) async fn admit_once_answered(
+    asking: &Asking<'_>,
+    route: usize,
+    head: &RequestHeader,
+    mut question: Question,
+) -> Result<Admission, Refused> {
+    for _ in 0..QUESTIONS_MAX {
+        if !question.answered().await {
+            break;
+        }
+        match admit(asking, route, head) {
+            Ok(decided) => return decided,
+            Err(next) => question = next,
+        }
+    }
+    Err(Rejection::Unjudged("token_not_known_yet").into())
 }
 
 /// The facts about a request besides its credential.
@@ -106,6 +136,7 @@ pub(crate) fn facts<'a>(
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         certificate: asking.secured.and_then(|secured| secured.certificate.as_ref()),
+        proved_key: None,
     }
 }
 
@@ -122,24 +153,42 @@ pub(crate) fn decisive(method: &Method, headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-fn present(asking: &Asking<'_>, protected: &Protected, headers: &HeaderMap) -> Presented {
+/// What the request brings, and the key that it has proved to hold with it; or what must be answered before that can be said.
+fn present(
+    asking: &Asking<'_>,
+    protected: &Protected,
+    head: &RequestHeader,
+) -> Result<(Presented, Option<[u8; 32]>), Question> {
+    let headers = &head.headers;
+    let without_key = |presented| Ok((presented, None));
     if !protected.tokens.is_empty()
         && let Some(authorization) = headers.get(AUTHORIZATION)
     {
-        match asking.snapshot.bearer.believe(authorization.as_bytes(), &protected.tokens, (asking.wall)()) {
-            Ok(believed) => return Presented::Credential(Credential::Token(believed)),
+        let wall = (asking.wall)();
+        match asking.snapshot.bearer.believe(authorization.as_bytes(), &protected.tokens, wall) {
+            Ok(believed) => {
+                if let Some(reason) = revocation::refusal(asking.snapshot, &believed, wall) {
+                    return without_key(Presented::BadBearer(reason));
+                }
+                return match possession::prove(asking, head, authorization.as_bytes(), &believed) {
+                    Ok(key) => Ok((Presented::Credential(Credential::Token(believed)), key)),
+                    Err(why) => without_key(Presented::Unproved(why)),
+                };
+            }
             // Another scheme is the application's own business, not a credential of ours.
             Err(BearerRefusal::OtherScheme) => {}
-            Err(refusal) => return Presented::BadBearer(refusal.reason()),
+            Err(BearerRefusal::Ask(question)) => return Err(question),
+            Err(BearerRefusal::Unavailable(reason)) => return without_key(Presented::Unjudged(reason)),
+            Err(refusal) => return without_key(Presented::BadBearer(refusal.reason())),
         }
     }
     if protected.sign_in.is_empty() {
-        return Presented::Nothing(Cause::Absent);
+        return without_key(Presented::Nothing(Cause::Absent));
     }
-    match session(asking, headers) {
+    without_key(match session(asking, headers) {
         Ok(session) => Presented::Credential(Credential::Session(session)),
         Err(cause) => Presented::Nothing(cause),
-    }
+    })
 }
 
 /// The live session that the request's cookie opens, on this scheme and host.

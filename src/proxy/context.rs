@@ -1,6 +1,6 @@
 //! What one exchange has learnt so far; only moves forward.
 
-use crate::domain::decision::{Admission, Rejection};
+use crate::domain::decision::{Admission, Credential, Rejection};
 use crate::domain::session::{Cause, Session};
 use crate::domain::time::Timestamp;
 use crate::net::connection::Link;
@@ -66,11 +66,16 @@ impl Context {
         self.admission.as_ref()?.credential()?.session()
     }
 
-    /// The session that admitted the request lives on.
+    /// The session that admitted the request lives on, and the token was not revoked.
     ///
     /// Asked right before forwarding, and before an answer's head goes to the visitor: what a session served last, it served
     /// before its end was answered. Costs a load.
     pub(crate) fn still_admitted(&self) -> Result<(), Rejection> {
+        if let Some(Credential::Token(token)) = self.admission.as_ref().and_then(Admission::credential)
+            && self.snapshot.revoked.covers(token)
+        {
+            return Err(Rejection::BadBearer("token_revoked"));
+        }
         match self.admitting().and_then(Session::end) {
             Some(end) => Err(Rejection::Unauthenticated(Cause::Ended(end))),
             None => Ok(()),

@@ -9,6 +9,7 @@ use crate::domain::decision::{Admission, Credential, Rejection};
 use crate::domain::identity;
 use crate::net::connection::Link;
 use crate::proxy::hops;
+use crate::proxy::possession::DPOP;
 use crate::proxy::read;
 use crate::proxy::remember::SESSION_DATA;
 use crate::proxy::settings::{Deadline, Encoding, External, IdentityHeader, UpstreamHost};
@@ -63,8 +64,14 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
     let previous = believed_hops(headers, forwarding.link.address(), &snapshot.trusted_proxies);
     strip(headers, snapshot, forwarding.strips_hops);
     strip_own_cookies(headers, snapshot, forwarding.outside)?;
-    if matches!(admission.credential(), Some(Credential::Token(_))) && !route.forward_authorization {
+    if let Some(Credential::Token(believed)) = admission.credential()
+        && !route.forward_authorization
+    {
+        let is_bound_to_key = believed.token.confirmation.is_some_and(|asked| asked.jkt().is_some());
         headers.remove(AUTHORIZATION);
+        if is_bound_to_key {
+            headers.remove(DPOP);
+        }
     }
     if let Some(changes) = &route.changes {
         changes.dress_request(headers);

@@ -121,6 +121,11 @@ impl Gateway {
             let span = self.parts.clock.ticks().saturating_sub(began);
             self.parts.metrics.look_up_seconds.observe(span.as_secs_f64());
         }
+        let decided = match decided {
+            Ok(decided) => decided,
+            // Boxed: its state is for one request in many.
+            Err(question) => Box::pin(admit::admit_once_answered(&asking, route, head, question)).await,
+        };
         let admission = decided.map_err(|refused| {
             if let Some(credential) = &refused.credential {
                 ctx.record.identify(credential);
@@ -134,8 +139,13 @@ impl Gateway {
         let counts_activity = snapshot.route[route].counts_activity;
         if let Some(credential) = admission.credential() {
             ctx.record.identify(credential);
-            if let (Credential::Session(session), Some(link)) = (credential, &ctx.link) {
-                link.tie(session.clone(), counts_activity);
+            match (credential, &ctx.link) {
+                (Credential::Session(session), Some(link)) => link.tie(session.clone(), counts_activity),
+                // Without a body nothing lasts but the answer, which is looked at when it comes.
+                (Credential::Token(token), Some(link)) if !head.method.is_safe() => {
+                    link.tie_token(token.clone(), snapshot.revoked.clone());
+                }
+                _ => {}
             }
         }
         if let Some(limits) = limits {

@@ -136,7 +136,9 @@ impl Record {
             | Rejection::SubjectFull => Outcome::Forbidden,
             Rejection::TooLarge => Outcome::TooLarge,
             Rejection::TooMany(_) => Outcome::TooMany,
-            Rejection::SessionsFull | Rejection::StoreUnavailable => Outcome::Unavailable,
+            Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::Unjudged(_) => {
+                Outcome::Unavailable
+            }
             // The decision was to pass; that the upstream failed stands in the reason and the status.
             Rejection::NoServer(_)
             | Rejection::Upstream(_)

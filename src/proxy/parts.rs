@@ -10,6 +10,7 @@ use crate::net::opening;
 use crate::proxy::pace::{Pace, Tally};
 use crate::proxy::snapshot::Snapshot;
 use crate::store::journal::{Commit, Unavailable};
+use crate::store::revoked::RevokedTokens;
 use crate::store::table::{Opened, Refused, Table};
 use crate::telemetry::{AuditEvent, AuditLine, Logs, Metrics};
 use arc_swap::ArcSwap;
@@ -26,6 +27,8 @@ pub struct Parts {
     pub snapshot: ArcSwap<Snapshot>,
     /// Where sessions live.
     pub sessions: Table,
+    /// Bearer tokens that count no more.
+    pub revoked: Arc<RevokedTokens>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Counters.

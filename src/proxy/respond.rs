@@ -7,6 +7,7 @@ use crate::domain::caching;
 use crate::domain::cookie;
 use crate::domain::decision::{Navigation, Rejection};
 use crate::domain::fold;
+use crate::domain::possession::Unproved;
 use crate::domain::session::{Cause, Session};
 use crate::domain::target::{Host, Target};
 use crate::proxy::admit;
@@ -15,6 +16,7 @@ use crate::proxy::context::Context;
 use crate::proxy::http2;
 use crate::proxy::limits;
 use crate::proxy::pages::{Language, Page};
+use crate::proxy::possession;
 use crate::proxy::read;
 use crate::proxy::settings::{External, UpstreamHost};
 use crate::proxy::snapshot::{Front, Snapshot};
@@ -136,7 +138,14 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         }
         Rejection::NoRoute => StatusCode::NOT_FOUND,
         Rejection::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-        Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => StatusCode::UNAUTHORIZED,
+        Rejection::SessionsFull
+        | Rejection::StoreUnavailable
+        | Rejection::NoServer(_)
+        | Rejection::Unjudged(_)
+        | Rejection::Unproved(Unproved::Full) => StatusCode::SERVICE_UNAVAILABLE,
+        Rejection::Unauthenticated(_) | Rejection::BadBearer(_) | Rejection::Unproved(_) => {
+            StatusCode::UNAUTHORIZED
+        }
         Rejection::Forbidden
         | Rejection::ClientAddress
         | Rejection::Foreign
@@ -147,9 +156,6 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         Rejection::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::LengthRequired => StatusCode::LENGTH_REQUIRED,
         Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
-        Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
         Rejection::Upstream(_) => StatusCode::BAD_GATEWAY,
         Rejection::UpstreamLate(_) => StatusCode::GATEWAY_TIMEOUT,
         Rejection::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -179,9 +185,17 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
         Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => {
             let takes_tokens = route.is_some_and(crate::proxy::snapshot::Route::takes_tokens);
             answer = answer.with("WWW-Authenticate", challenge(rejection, takes_tokens));
+            if let Some(further) = possession::further_challenge(head, route, rejection) {
+                answer = answer.with("WWW-Authenticate", further);
+            }
+        }
+        Rejection::Unproved(why) if *why != Unproved::Full => {
+            for (name, value) in possession::challenges(ctx, *why) {
+                answer = answer.with(name, value);
+            }
         }
         Rejection::Method(allowed) => answer = answer.with("Allow", allow(allowed)),
-        Rejection::StoreUnavailable => {
+        Rejection::StoreUnavailable | Rejection::Unjudged(_) => {
             answer = answer.with("Retry-After", HeaderValue::from_static("5"));
         }
         Rejection::TooMany(wait) => {
@@ -190,7 +204,7 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
                 answer = answer.with(name, value);
             }
         }
-        Rejection::SessionsFull | Rejection::NoServer(_) => {
+        Rejection::SessionsFull | Rejection::NoServer(_) | Rejection::Unproved(_) => {
             answer = answer.with("Retry-After", HeaderValue::from_static("10"));
         }
         _ => {}
@@ -208,7 +222,17 @@ fn page_for<'a>(
         (Rejection::Unauthenticated(_), Some(login_url)) if navigation == Navigation::Form => {
             Page::SignInAgain { login_url }
         }
-        (Rejection::Unauthenticated(_) | Rejection::BadBearer(_), _) => Page::Unauthorized,
+        (
+            Rejection::SessionsFull
+            | Rejection::StoreUnavailable
+            | Rejection::NoServer(_)
+            | Rejection::Unjudged(_)
+            | Rejection::Unproved(Unproved::Full),
+            _,
+        ) => Page::Unavailable,
+        (Rejection::Unauthenticated(_) | Rejection::BadBearer(_) | Rejection::Unproved(_), _) => {
+            Page::Unauthorized
+        }
         (Rejection::NoRoute, _) => Page::NotFound,
         (Rejection::Method(_), _) => Page::MethodNotAllowed,
         (Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) | Rejection::SubjectFull, _) => {
@@ -226,9 +250,6 @@ fn page_for<'a>(
             | Rejection::TooSlow,
             _,
         ) => Page::BadRequest,
-        (Rejection::SessionsFull | Rejection::StoreUnavailable | Rejection::NoServer(_), _) => {
-            Page::Unavailable
-        }
         (Rejection::Upstream(_), _) => Page::BadGateway,
         (Rejection::UpstreamLate(_), _) => Page::GatewayTimeout,
         (Rejection::Internal(_), _) => Page::Internal,

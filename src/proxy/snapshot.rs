@@ -7,9 +7,11 @@ use crate::auth::SignInSettings;
 use crate::auth::assertion::Assertions;
 use crate::auth::bearer::Bearer;
 use crate::auth::device::DeviceCookies;
+use crate::auth::dpop::Dpop;
 use crate::auth::form::FormTokens;
 use crate::auth::password::PasswordWay;
 use crate::auth::session_token::SessionTokens;
+use crate::auth::terms::TokenTerms;
 use crate::auth::upstream_way::UpstreamWay;
 use crate::auth::users::User;
 use crate::domain::access::{Access, EntryId};
@@ -27,6 +29,7 @@ use crate::proxy::limits::Limits;
 use crate::proxy::pages::Pages;
 use crate::proxy::settings::{CookieSettings, External, SessionRules};
 use crate::proxy::upstream::Upstream;
+use crate::store::revoked::RevokedTokens;
 use crate::telemetry::metrics::RouteMetrics;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -61,6 +64,12 @@ pub struct Snapshot {
     pub assertions: Option<Assertions>,
     /// Answers for another proxy.
     pub forward_auth: Option<ForwardAuth>,
+    /// What is asked of bearer tokens that are believed, in file order.
+    pub token_terms: Vec<TokenTerms>,
+    /// Bearer tokens that count no more; outlives the configuration.
+    pub revoked: Arc<RevokedTokens>,
+    /// Checks that a bearer token is its presenter's.
+    pub dpop: Dpop,
     /// Ways to sign in, in file order.
     pub ways: Vec<Way>,
     /// The session cookie.
@@ -147,6 +156,11 @@ impl Route {
             Access::Public => &[],
             Access::Protected(protected) => &protected.cross_origin,
         }
+    }
+
+    /// Whether every token has to be bound, and a key that signs `DPoP` proofs will do.
+    pub(crate) fn asks_for_dpop(&self) -> bool {
+        matches!(&self.access, Access::Protected(protected) if protected.bindings.dpop)
     }
 
     /// Whether bearer tokens are looked at.

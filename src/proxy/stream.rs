@@ -4,11 +4,13 @@
 //! events, a long download) each newer configuration decides about it again, by what the request asked and what the session
 //! is by then; one that it refuses is cut. Short answers are over before that could matter, and keep nothing.
 //!
+//! What a bearer token admits ends when that is revoked.
+//!
 //! On public routes nothing is decided by a session; but where the application was given what a visitor's session holds, the
 //! answer is that visitor's, and if it lasts, it ends with the session too.
 
 use crate::domain::access::Access;
-use crate::domain::decision::{Credential, Presented, Rejection, decide};
+use crate::domain::decision::{Admission, Credential, Presented, Rejection, decide};
 use crate::domain::session::{Cause, Session};
 use crate::domain::target::{Host, Target};
 use crate::net::streams::Standing;
@@ -43,6 +45,10 @@ struct Asked {
 pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &ResponseHeader, ctx: &Context) {
     let (Some(link), Some(host)) = (&ctx.link, request.headers.get(HOST)) else { return };
     if !may_last(answer, ctx) {
+        return;
+    }
+    if let Some(Credential::Token(token)) = ctx.admission.as_ref().and_then(Admission::credential) {
+        link.tie_token(token.clone(), ctx.snapshot.revoked.clone());
         return;
     }
     if ctx.admitting().is_none() {

@@ -4,5 +4,6 @@ mod directory;
 pub mod journal;
 #[cfg(test)]
 pub(crate) mod model;
+pub mod revoked;
 pub mod sqlite;
 pub mod table;

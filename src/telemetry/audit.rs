@@ -47,6 +47,8 @@ pub enum AuditEvent {
     StoreDown,
     /// The session store can be written again.
     StoreUp,
+    /// An operator revoked bearer tokens; `detail` says which.
+    TokensRevoked,
 }
 
 impl AuditEvent {
@@ -72,6 +74,7 @@ impl AuditEvent {
             Self::ClockStepped => "clock_stepped",
             Self::StoreDown => "store_down",
             Self::StoreUp => "store_up",
+            Self::TokensRevoked => "tokens_revoked",
         }
     }
 }

@@ -6,12 +6,14 @@
 
 use crate::domain::session::End;
 use crate::domain::time::Timestamp;
+use crate::telemetry::issuers::{AskSeries, Issuers, KeySeries};
+use crate::telemetry::revocations::RevocationMetrics;
 use crate::telemetry::upstreams::{UpstreamMetrics, Upstreams};
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use std::collections::BTreeSet;
 
@@ -103,6 +105,7 @@ pub struct Metrics {
     /// From choosing a server to the end of its answer's head, in seconds.
     pub upstream_seconds: Histogram,
     upstreams: Upstreams,
+    issuers: Issuers,
     exchanges: [IntCounter; STATUS_CLASSES.len()],
     refused_heads: IntCounterVec,
     failed_handshakes: IntCounterVec,
@@ -119,6 +122,8 @@ pub struct Metrics {
     pub(super) log_lines_dropped: IntCounterVec,
     /// Passwords that wait to be hashed.
     pub password_queue: IntGauge,
+    /// Revocations of bearer tokens.
+    pub revocations: RevocationMetrics,
     /// 1 while the session store can be written, or where memory is all there is.
     pub store_up: IntGauge,
     /// Changes that are in force and not durable yet; set before [`Metrics::render`].
@@ -151,12 +156,7 @@ impl Metrics {
             ),
             sessions_ended: counters(&r, "sessions_ended_total", "Sessions ended, by what", "reason"),
             sessions_refused: counter(&r, "sessions_refused_total", "Sign-ins refused by a full table"),
-            upstream_ignored: counters(
-                &r,
-                "upstream_ignored_total",
-                "Ignored sign-ins by upstreams",
-                "reason",
-            ),
+            upstream_ignored: counters(&r, "upstream_ignored_total", "Sign-ins that were ignored", "reason"),
             session_patches: counters(
                 &r,
                 "session_patches_total",
@@ -184,6 +184,7 @@ impl Metrics {
                 &UPSTREAM_BUCKETS,
             ),
             upstreams: Upstreams::new(&r),
+            issuers: Issuers::new(&r),
             exchanges: STATUS_CLASSES.map(|class| exchanges.with_label_values(&[class])),
             refused_heads: counters(
                 &r,
@@ -220,6 +221,7 @@ impl Metrics {
             ),
             log_lines_dropped: counters(&r, "log_lines_dropped_total", "Log lines lost, by log", "log"),
             password_queue: gauge(&r, "password_queue", "Passwords that wait to be hashed"),
+            revocations: RevocationMetrics::new(&r),
             store_up: gauge(
                 &r,
                 "store_up",
@@ -328,6 +330,21 @@ impl Metrics {
         self.upstreams.resolve(names)
     }
 
+    /// Forgets what was counted of entries of `tokens` that are not among these.
+    pub fn keep_issuers(&self, names: &[&str]) {
+        self.issuers.keep(names);
+    }
+
+    /// The series of an entry with published keys.
+    pub fn key_series(&self, entry: &str) -> KeySeries {
+        self.issuers.keys(entry)
+    }
+
+    /// The series of an entry that asks about single tokens.
+    pub fn ask_series(&self, entry: &str) -> AskSeries {
+        self.issuers.asks(entry)
+    }
+
     /// A configuration came into force.
     pub fn config_loaded(&self, generation: u64, at: Timestamp) {
         self.config_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
@@ -366,7 +383,7 @@ fn name(short: &str) -> String {
     format!("vestibule_{short}")
 }
 
-fn counter(registry: &Registry, short: &str, help: &str) -> IntCounter {
+pub(super) fn counter(registry: &Registry, short: &str, help: &str) -> IntCounter {
     register(registry, IntCounter::new(name(short), help))
 }
 
@@ -378,7 +395,7 @@ pub(super) fn several(registry: &Registry, short: &str, help: &str, labels: &[&s
     register(registry, IntCounterVec::new(Opts::new(name(short), help), labels))
 }
 
-fn gauge(registry: &Registry, short: &str, help: &str) -> IntGauge {
+pub(super) fn gauge(registry: &Registry, short: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::new(name(short), help))
 }
 
@@ -388,6 +405,10 @@ fn gauges(registry: &Registry, short: &str, help: &str, label: &str) -> IntGauge
 
 pub(super) fn labelled_gauges(registry: &Registry, short: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     register(registry, IntGaugeVec::new(Opts::new(name(short), help), labels))
+}
+
+pub(super) fn floats(registry: &Registry, short: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    register(registry, GaugeVec::new(Opts::new(name(short), help), labels))
 }
 
 fn float(registry: &Registry, short: &str, help: &str) -> Gauge {

@@ -6,8 +6,10 @@
 pub mod access;
 pub mod audit;
 pub mod events;
+pub mod issuers;
 mod line;
 pub mod metrics;
+pub mod revocations;
 pub mod upstreams;
 mod writer;
 

@@ -205,7 +205,7 @@ fn a_file_that_cannot_be_used_is_named_with_the_remedy_and_stays_as_it_is() {
     let mut torn = good.clone();
     torn[4096..].fill(0xAA);
     for (bytes, told) in [
-        (newer, "was written by a newer vestibule (schema 7, this one knows 1); start that version again"),
+        (newer, "was written by a newer vestibule (schema 7, this one knows 2); start that version again"),
         (torn, "is damaged (database disk image is malformed); restore a backup of it"),
         (good[..4096 * 2].to_vec(), "is damaged"),
         (b"anything else that people keep in files".repeat(100), "is not a session store of vestibule"),

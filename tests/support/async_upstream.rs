@@ -65,7 +65,11 @@ impl TlsUpstream {
     }
 }
 
-fn server_config(signed: &Signed, clients: Option<&Authority>, protocols: &[&[u8]]) -> ServerConfig {
+pub(crate) fn server_config(
+    signed: &Signed,
+    clients: Option<&Authority>,
+    protocols: &[&[u8]],
+) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()

@@ -10,7 +10,9 @@ pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod gateway;
 pub(crate) mod http2;
+pub(crate) mod issuer;
 pub(crate) mod message;
+pub(crate) mod proofs;
 pub(crate) mod secrets;
 pub(crate) mod tls;
 pub(crate) mod tokens;
@@ -18,7 +20,7 @@ pub(crate) mod upstream;
 pub(crate) mod users;
 pub(crate) mod wait;
 
-pub(crate) use client::{Browser, HOST, ORIGIN, SESSION, Wire};
+pub(crate) use client::{Browser, HOST, ORIGIN, Request, SESSION, Wire};
 pub(crate) use gateway::{Gateway, Setup};
 pub(crate) use message::Message;
 pub(crate) use upstream::{Answer, Upstream};

@@ -91,6 +91,7 @@ impl Resolver<'_> {
         let protected = Protected {
             sign_in: ways.iter().filter_map(|name| ids(way(name))).collect(),
             tokens: token_names.iter().filter_map(|name| ids(token(name))).collect(),
+            bindings: self.bindings(raw, at, !token_names.is_empty()),
             allow,
             optional: raw.optional.unwrap_or(false),
             cross_origin: self.cross_origin(raw, at),
@@ -322,7 +323,10 @@ impl Resolver<'_> {
     fn sources_are_known(&mut self, values: &OneOrMany<Plain>, at: &At) {
         let ways = self.raw.sign_in.iter().flat_map(Entries::names);
         let tokens = self.raw.tokens.iter().flat_map(|tokens| &tokens.0);
-        let issuers = tokens.map(|(_, token)| token.as_ref()?.jwt.as_ref()?.issuer.as_deref());
+        let issuers = tokens.map(|(name, token)| match token.as_ref()? {
+            raw::Token { introspection: Some(asked), .. } => Some(asked.issuer.as_deref().unwrap_or(name)),
+            token => token.jwt.as_ref()?.issuer.as_deref(),
+        });
         // Where an issuer is missing, nobody can say which sources there are.
         let Some(known) = ways.map(Some).chain(issuers).collect::<Option<Vec<&str>>>() else { return };
         for (index, Plain(text)) in values.iter().filter(|(_, value)| !value.0.is_empty()) {

@@ -11,11 +11,13 @@ mod cookie;
 mod edges;
 mod forward_auth;
 mod identity;
+mod issuers;
 mod limits;
 mod routes;
 mod secrets;
 mod sessions;
 mod tls;
+mod token_terms;
 mod upstream_care;
 mod upstream_ways;
 mod upstreams;
@@ -73,6 +75,7 @@ impl<'a> Resolver<'a> {
         let upstreams = self.upstreams(&headers, &listeners);
         let sign_in = self.sign_in();
         let tokens = self.tokens();
+        let token_terms = self.token_terms(&tokens);
         let policies = self.policies(&sign_in, &tokens);
         let guarded_headers = self.guarded_headers(&headers, &upstreams, assertion.as_ref());
         let reserved = Reserved::new(&guarded_headers);
@@ -105,6 +108,7 @@ impl<'a> Resolver<'a> {
             sessions,
             sign_in,
             tokens,
+            token_terms,
             guarded_headers,
             assertion,
             forward_auth,

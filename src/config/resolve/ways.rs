@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Clocks of machines that keep time differ by less.
 const LEEWAY_MAX: Duration = Duration::from_mins(2);
-const LEEWAY: Duration = Duration::from_secs(30);
+pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 
 impl Resolver<'_> {
     pub(super) fn sign_in(&mut self) -> Vec<SignInSettings> {
@@ -75,8 +75,19 @@ impl Resolver<'_> {
                     "write another name: sessions and logs tell entries by it",
                 );
             }
-            let jwt = entry.as_ref().and_then(|entry| entry.jwt.as_ref());
-            entries.extend(jwt.and_then(|jwt| self.jwt(name, jwt, &at.key("jwt"))));
+            let Some(entry) = entry else { continue };
+            let found = match (&entry.jwt, &entry.introspection) {
+                (Some(jwt), None) => self.jwt(name, jwt, &at.key("jwt")),
+                (None, Some(asked)) => self.introspection(name, asked, &at.key("introspection")),
+                _ if self.notes.spoilt(&at) => None,
+                _ => {
+                    let wrong = "needs exactly one of `jwt` and `introspection`";
+                    let remedy = "write `jwt: …` for signed tokens, `introspection: …` for opaque ones";
+                    self.notes.problem(&at, name, wrong, remedy);
+                    None
+                }
+            };
+            entries.extend(found);
         }
         entries
     }
@@ -88,7 +99,8 @@ impl Resolver<'_> {
         }
         let audience = self.audience(raw, at);
         let algorithms = self.algorithms(raw, at);
-        let keys = raw.keys.as_ref().and_then(|keys| self.jwt_keys(keys, &algorithms, &at.key("keys")));
+        let keys = raw.keys.as_ref();
+        let keys = keys.and_then(|keys| self.jwt_keys(keys, issuer.as_deref(), &algorithms, &at.key("keys")));
         let leeway = raw.leeway.as_ref().map_or(LEEWAY, |leeway| leeway.length);
         if let Some(written) = raw.leeway.as_ref().filter(|_| leeway > LEEWAY_MAX) {
             let wrong = "is more than clocks differ";
@@ -165,24 +177,42 @@ impl Resolver<'_> {
         raw.iter().flatten().copied().collect()
     }
 
-    fn jwt_keys(&mut self, raw: &raw::JwtKeys, algorithms: &[Algorithm], at: &At) -> Option<JwtKeys> {
+    fn jwt_keys(
+        &mut self,
+        raw: &raw::JwtKeys,
+        issuer: Option<&str>,
+        algorithms: &[Algorithm],
+        at: &At,
+    ) -> Option<JwtKeys> {
+        let is_published = raw.jwks_url.is_some() || raw.discovery == Some(true);
+        if raw.fetch.is_some() && !is_published {
+            let wrong = "says how keys are fetched, and none are";
+            self.notes.problem(&at.key("fetch"), "fetch", wrong, "leave it out, or write `jwks_url`");
+        }
         match (&raw.secret, &raw.public_key, &raw.jwks_file) {
+            (None, None, None) if raw.jwks_url.is_some() != (raw.discovery == Some(true)) => {
+                self.published_keys(raw, issuer, at)
+            }
+            _ if is_published => {
+                self.one_kind_of_keys(at);
+                None
+            }
             (Some(secret), None, None) => self.jwt_secret(secret, algorithms, &at.key("secret")),
             (None, Some(path), None) => {
                 self.existing_file(path, &at.key("public_key")).map(JwtKeys::PublicKey)
             }
             (None, None, Some(path)) => self.existing_file(path, &at.key("jwks_file")).map(JwtKeys::JwksFile),
             _ => {
-                let wrong = "needs exactly one of `secret`, `public_key` and `jwks_file`";
-                self.notes.problem(
-                    at,
-                    "keys",
-                    wrong,
-                    "write `keys: { public_key: issuer.pem }`, for example",
-                );
+                self.one_kind_of_keys(at);
                 None
             }
         }
+    }
+
+    fn one_kind_of_keys(&mut self, at: &At) {
+        let wrong =
+            "needs exactly one of `secret`, `public_key`, `jwks_file`, `jwks_url` and `discovery: true`";
+        self.notes.problem(at, "keys", wrong, "write `keys: { public_key: issuer.pem }`, for example");
     }
 
     fn jwt_secret(&mut self, raw: &raw::SecretRef, algorithms: &[Algorithm], at: &At) -> Option<JwtKeys> {

@@ -270,7 +270,7 @@ mod tests {
         let mode_of =
             |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         for (bytes, told) in [
-            (newer, "was written by a newer vestibule (schema 9, this one knows 1)"),
+            (newer, "was written by a newer vestibule (schema 9, this one knows 2)"),
             (foreign, "is not a session store of vestibule"),
             (b"name,email\nalice,alice@example.com\n".repeat(200), "is not a session store of vestibule"),
             (good[..good.len() - 4096].to_vec(), "is damaged"),

@@ -17,6 +17,7 @@ mod histories;
 mod load;
 mod offline;
 mod queue;
+mod revocations;
 mod row;
 mod schema;
 #[cfg(test)]
@@ -28,12 +29,15 @@ mod writer;
 
 pub use file::OpenError;
 pub use load::Loaded;
+pub use revocations::LoadedRevocations;
+
 pub use offline::{EndedOffline, Whose, end_opened_before};
 
 use crate::domain::session::{Restored, Session, SessionId};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::token::KeyRing;
 use crate::store::journal::{Change, Commit, Journal};
+use crate::store::revoked::Revocation;
 use arc_swap::ArcSwap;
 use file::Database;
 use parking_lot::{Condvar, Mutex};
@@ -147,6 +151,31 @@ impl SqliteStore {
         Ok(loaded)
     }
 
+    /// What the file holds of revoked tokens; the newest key seals it from now on.
+    ///
+    /// # Errors
+    ///
+    /// The file is damaged.
+    pub fn load_revocations(&self) -> Result<LoadedRevocations, OpenError> {
+        let loaded = revocations::load(&self.path, &self.shared.keys.load(), self.shared.clock.now())?;
+        self.seal_revocations_anew();
+        Ok(loaded)
+    }
+
+    /// Keeps a revocation that is in force. Like an end it is never refused: if it cannot be written now, it is as soon as that
+    /// is possible.
+    pub fn revoke(&self, revocation: Revocation) -> Commit {
+        let (ack, commit) = Commit::pair();
+        self.shared.queue.lock().revoke(revocation, ack);
+        self.shared.wake.notify_one();
+        commit
+    }
+
+    fn seal_revocations_anew(&self) {
+        self.shared.queue.lock().seal_anew = true;
+        self.shared.wake.notify_one();
+    }
+
     /// From now on the ring's newest key seals. Gives the number of live sessions that no key of the ring opens any more,
     /// if one was dropped: the next start does without them.
     ///
@@ -157,6 +186,7 @@ impl SqliteStore {
         let keys = SealKeys::of(ring);
         let dropped = !keys.covers(&self.shared.keys.load());
         self.shared.keys.store(Arc::new(keys));
+        self.seal_revocations_anew();
         if !dropped {
             return Ok(0);
         }

@@ -9,6 +9,7 @@
 use crate::domain::session::{End, Session, SessionId, SpaceId};
 use crate::domain::token::TokenDigest;
 use crate::store::journal::{Ack, Unavailable};
+use crate::store::revoked::Revocation;
 use http::HeaderValue;
 use std::collections::{HashMap, VecDeque};
 
@@ -86,6 +87,10 @@ pub(super) struct Queue {
     pub(super) jobs: Vec<Job>,
     pub(super) puts: HashMap<SessionId, Put>,
     pub(super) ends: VecDeque<Ends>,
+    /// Revocations, with whoever waits for them. Bounded by the table that they are in force in.
+    pub(super) revocations: Vec<(Revocation, Option<Ack>)>,
+    /// Revocations in the file are to be sealed with the newest key.
+    pub(super) seal_anew: bool,
     /// Patches to be taken back. No more than exchanges run.
     pub(super) refused: Vec<Data>,
     /// Rows that no key opens and that are past their absolute end are to go.
@@ -119,6 +124,8 @@ pub(super) struct Batch {
     pub(super) puts: HashMap<SessionId, Put>,
     pub(super) ends: Vec<Ends>,
     pub(super) touched: Vec<Session>,
+    pub(super) revocations: Vec<(Revocation, Option<Ack>)>,
+    pub(super) seal_anew: bool,
     pub(super) purge: bool,
     /// Written even if it is empty, to see whether the file can be.
     pub(super) is_probe: bool,
@@ -126,8 +133,13 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        let Self { jobs, puts, ends, touched, purge, is_probe } = self;
-        jobs.is_empty() && puts.is_empty() && ends.is_empty() && touched.is_empty() && !purge && !is_probe
+        let Self { jobs, puts, ends, touched, revocations, seal_anew, purge, is_probe } = self;
+        jobs.is_empty()
+            && puts.is_empty()
+            && ends.is_empty()
+            && touched.is_empty()
+            && revocations.is_empty()
+            && !(*seal_anew || *purge || *is_probe)
     }
 }
 
@@ -166,6 +178,12 @@ impl Queue {
         self.ends.push_back(Ends { sessions, ack });
     }
 
+    /// Takes a revocation.
+    pub(super) fn revoke(&mut self, revocation: Revocation, ack: Ack) {
+        let ack = self.unless_down(ack);
+        self.revocations.push((revocation, ack));
+    }
+
     /// Whether an opening or a patch would be taken now. Not while a patch is to be taken back: what an opening inherited
     /// could be that.
     pub(super) fn can_write(&self) -> bool {
@@ -186,12 +204,18 @@ impl Queue {
 
     /// Whether anything but refusals waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.puts.is_empty() && self.ends.is_empty() && !self.purge
+        self.jobs.is_empty()
+            && self.puts.is_empty()
+            && self.ends.is_empty()
+            && self.revocations.is_empty()
+            && !(self.seal_anew || self.purge)
     }
 
     /// How many ends and new states wait.
     pub(super) fn backlog(&self) -> usize {
-        self.puts.len() + self.ends.iter().map(|ends| ends.sessions.len()).sum::<usize>()
+        self.puts.len()
+            + self.revocations.len()
+            + self.ends.iter().map(|ends| ends.sessions.len()).sum::<usize>()
     }
 
     /// Takes what the next commit writes: everything, but of the ends no more than [`ROWS_PER_BATCH`].
@@ -213,6 +237,8 @@ impl Queue {
             puts: std::mem::take(&mut self.puts),
             ends,
             touched: Vec::new(),
+            revocations: std::mem::take(&mut self.revocations),
+            seal_anew: std::mem::take(&mut self.seal_anew),
             purge: std::mem::take(&mut self.purge),
             is_probe: self.is_down || self.is_stopping,
         }
@@ -247,6 +273,12 @@ impl Queue {
             put.acks.into_iter().for_each(|ack| refuse(Some(ack)));
             self.puts.entry(id).or_insert(Put { session: put.session, acks: Vec::new() });
         }
+        let came = std::mem::take(&mut self.revocations);
+        for (revocation, ack) in batch.revocations.into_iter().chain(came) {
+            refuse(ack);
+            self.revocations.push((revocation, None));
+        }
+        self.seal_anew |= batch.seal_anew;
         self.purge |= batch.purge;
         refused
     }

@@ -36,6 +36,13 @@ const STEPS: &[&str] = &["
     -- The latest instant that was ever written, in microseconds since 1970: no process after it lives in an earlier time.
     CREATE TABLE clock (latest INTEGER NOT NULL) STRICT;
     INSERT INTO clock VALUES (0);
+", "
+    -- Bearer tokens that were revoked.
+    CREATE TABLE revocations (
+        number INTEGER PRIMARY KEY, -- a keyed hash of what it speaks of
+        ends_at INTEGER NOT NULL,   -- when none of them can live any more
+        record BLOB NOT NULL        -- sealed
+    ) STRICT;
 "];
 
 /// Which version a file of ours has; 0: nothing is in it yet. Only reads.

@@ -26,10 +26,12 @@ pub(super) enum Column {
     Used,
     /// `data.value`
     Data,
+    /// `revocations.record`
+    Revocation,
 }
 
 impl Column {
-    const ALL: [Self; 3] = [Self::Record, Self::Used, Self::Data];
+    const ALL: [Self; 4] = [Self::Record, Self::Used, Self::Data, Self::Revocation];
 
     /// The name under which its keys are derived.
     const fn label(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Column {
             Self::Record => "sqlite sessions.record",
             Self::Used => "sqlite sessions.used",
             Self::Data => "sqlite data.value",
+            Self::Revocation => "sqlite revocations.record",
         }
     }
 }

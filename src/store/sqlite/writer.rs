@@ -7,11 +7,13 @@
 use super::Shared;
 use super::file::{self, Database, Lock};
 use super::queue::{Batch, Data, Ended, Ends, Job, Put, ROWS_PER_BATCH};
+use super::revocations;
 use super::row::{self, Place};
 use super::seal::SealKeys;
 use crate::domain::session::{Restored, Session, SessionId, SpaceId};
 use crate::domain::time::Timestamp;
 use crate::store::journal::Unavailable;
+use crate::store::revoked::Revocation;
 use rusqlite::{Connection, Statement, params};
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +117,8 @@ fn answer(batch: Batch, unfit: &[usize]) {
     }
     let puts = batch.puts.into_values().flat_map(|put| put.acks);
     let ends = batch.ends.into_iter().filter_map(|ends| ends.ack);
-    puts.chain(ends).for_each(|ack| ack.send(Ok(())));
+    let revocations = batch.revocations.into_iter().filter_map(|(_, ack)| ack);
+    puts.chain(ends).chain(revocations).for_each(|ack| ack.send(Ok(())));
 }
 
 struct Writer<'c> {
@@ -135,7 +138,9 @@ impl Writer<'_> {
             none => none.insert(Statements::prepare(self.connection)?),
         };
         statements.begin.execute([])?;
+        let connection = self.connection;
         let written = statements.write(batch, keys, now).and_then(|unfit| {
+            write_revocations(connection, batch, keys, now)?;
             statements.commit.execute([])?;
             Ok(unfit)
         });
@@ -145,6 +150,22 @@ impl Writer<'_> {
         }
         Ok(written?)
     }
+}
+
+fn write_revocations(
+    connection: &Connection,
+    batch: &Batch,
+    keys: &SealKeys,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    if batch.seal_anew {
+        revocations::seal_anew(connection, keys)?;
+    }
+    if batch.revocations.is_empty() {
+        return Ok(());
+    }
+    let new: Vec<Revocation> = batch.revocations.iter().map(|(revocation, _)| revocation.clone()).collect();
+    revocations::write(connection, &new, keys, now)
 }
 
 struct Statements<'c> {
