@@ -2,6 +2,7 @@
 
 mod account;
 mod choose;
+mod exchange;
 mod form;
 mod login;
 pub(crate) mod logout;
@@ -40,6 +41,9 @@ pub(crate) async fn answer(
     let method = exchange.req_header().method.clone();
     let allowed: &[Method] = match path {
         "login" | "logout" | "account" => &[Method::GET, Method::HEAD, Method::POST],
+        "session" if ctx.snapshot.trades_tokens() => {
+            &[Method::GET, Method::HEAD, Method::POST, Method::DELETE]
+        }
         "session" => &[Method::GET, Method::HEAD, Method::DELETE],
         _ => return Err(Rejection::NoRoute),
     };
@@ -53,6 +57,7 @@ pub(crate) async fn answer(
         ("logout", false) => logout::answer(parts, exchange, ctx).await,
         ("account", true) => account::ask(parts, exchange.req_header(), ctx),
         ("account", false) => account::answer(parts, exchange, ctx).await,
+        (_, false) if method == Method::POST => exchange::trade(parts, exchange.req_header(), ctx).await,
         (_, true) => session::tell(parts, exchange.req_header(), ctx),
         (_, false) => session::end(parts, exchange.req_header(), ctx).await,
     }
