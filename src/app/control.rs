@@ -49,7 +49,9 @@ impl Control for OperatorControl {
             return Err(OpenError::Unfit(text.to_owned()));
         }
         let new = NewSession {
-            way,
+            entry: snapshot.ways[way].settings().id,
+            sign_in: &snapshot.ways[way].settings().name,
+            within: None,
             identity: vouched.identity(),
             scope: snapshot.scope(outside, &host),
             client: request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),

@@ -157,7 +157,7 @@ fn weigh(
     };
     let Access::Protected(protected) = &route.access else { return None };
     match refused.rejection {
-        Rejection::Unauthenticated(_) if !protected.sign_in.is_empty() => decision(lines, SIGN_IN, told),
+        Rejection::Unauthenticated(_) if has_way(config, protected) => decision(lines, SIGN_IN, told),
         Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => decision(lines, "401 unauthorized", told),
         Rejection::Forbidden => decision(lines, "403 forbidden", "the rule does not hold"),
         other => decision(lines, "refused", other),
@@ -166,6 +166,11 @@ fn weigh(
         say_parts(&protected.allow, credential.identity(), 0, lines);
     }
     None
+}
+
+/// Whether a page can lead to a sign-in; a token that is traded for a session has none.
+fn has_way(config: &Config, protected: &Protected) -> bool {
+    config.sign_in.iter().any(|way| protected.sign_in.contains(&way.id))
 }
 
 /// The access, as it is to whoever brings the proof that it asks for: that comes with each request, and is told beside the

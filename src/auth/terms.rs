@@ -18,6 +18,8 @@ pub struct TokenTerms {
     /// The longest life of a token, from `iat` to `exp`: so long revocations are remembered. One that would live longer does
     /// not count.
     pub lifetime_max: Duration,
+    /// A token may be traded for a session.
+    pub exchange: bool,
     /// What proofs of possession must be like.
     pub dpop: DpopSettings,
 }

@@ -501,6 +501,10 @@ pub(super) struct Token {
     /// remembered.
     #[schemars(extend("default" = "400d"))]
     pub(super) max_lifetime: Option<Span>,
+    /// A token may be traded for a session, by `POST /_vestibule/session`: then `sign_in` of routes may list this entry. The session
+    /// ends with the token at the latest, and when it is revoked.
+    #[schemars(extend("default" = false))]
+    pub(super) exchange: Option<bool>,
     /// What is asked of the proofs that come with tokens which are bound to a key (RFC 9449).
     #[schemars(extend("default" = { "max_age": "1m", "nonce": false }))]
     pub(super) dpop: Option<Dpop>,

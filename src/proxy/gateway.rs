@@ -141,8 +141,7 @@ impl Gateway {
             ctx.record.identify(credential);
             match (credential, &ctx.link) {
                 (Credential::Session(session), Some(link)) => link.tie(session.clone(), counts_activity),
-                // Without a body nothing lasts but the answer, which is looked at when it comes.
-                (Credential::Token(token), Some(link)) if !head.method.is_safe() => {
+                (Credential::Token(token), Some(link)) => {
                     link.tie_token(token.clone(), snapshot.revoked.clone());
                 }
                 _ => {}

@@ -1,9 +1,10 @@
 //! What outlives a configuration, and what is done with it: sessions opened and ended, with their audit lines.
 
+use crate::domain::access::EntryId;
 use crate::domain::decision::Rejection;
 use crate::domain::identity::Identity;
 use crate::domain::secret::Secret;
-use crate::domain::session::{End, Kind, NO_ENTRY, Opening, ScopeId, Session, SessionId};
+use crate::domain::session::{End, Kind, Lifetimes, NO_ENTRY, Opening, ScopeId, Session, SessionId};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::token::{SessionToken, TokenDigest};
 use crate::net::opening;
@@ -74,8 +75,12 @@ pub struct NewVisitor<'a> {
 
 /// Who and whence of a session that is to be opened.
 pub struct NewSession<'a> {
-    /// Number of the way in, in the snapshot's `ways`.
-    pub way: usize,
+    /// The entry that vouches for them.
+    pub entry: EntryId,
+    /// Its name in the file.
+    pub sign_in: &'a str,
+    /// It lives no longer than so, whatever the lifetimes are.
+    pub within: Option<Duration>,
     /// Whom it names.
     pub identity: &'a Identity,
     /// The scope on which its cookie counts.
@@ -169,20 +174,24 @@ impl Parts {
         now: Timestamp,
     ) -> Result<NewlyOpened, NotOpened> {
         let (token, digest, id) = fresh_names(snapshot)?;
-        let settings = snapshot.ways[new.way].settings();
+        let lifetimes = self.sessions.clocks().of(new.kind);
+        let within = |span: Duration| new.within.map_or(span, |within| span.min(within));
         let session = Session::open(Opening {
             digest,
             id,
             kind: new.kind,
             identity: Some(new.identity),
-            entry: settings.id,
+            entry: new.entry,
             scope: new.scope,
             stamp: new.stamp,
-            sign_in: &settings.name,
+            sign_in: new.sign_in,
             client_address: &new.client.to_string(),
             user_agent: new.user_agent,
             now,
-            lifetimes: self.sessions.clocks().of(new.kind),
+            lifetimes: Lifetimes {
+                idle_timeout: within(lifetimes.idle_timeout),
+                absolute_lifetime: within(lifetimes.absolute_lifetime),
+            },
         });
         let mut line = Self::line_about(&session, AuditEvent::SignIn, now);
         let client = Some(new.client);
@@ -204,7 +213,7 @@ impl Parts {
             }
         };
         self.logs.audit(&AuditLine { client, request_id: Some(new.request_id), ..line });
-        self.metrics.session_started(&settings.name);
+        self.metrics.session_started(new.sign_in);
         for (former, end) in ended {
             self.note_ended(&[former], end, client, Some(new.request_id), now);
         }

@@ -216,6 +216,12 @@ impl Snapshot {
     /// Whether a way in still is the one by which a session was opened: the entry's fingerprint, not its name.
     pub(crate) fn knows_entry(&self, session: &Session) -> bool {
         self.ways.iter().any(|way| way.settings().id == session.entry())
+            || self.token_terms.iter().any(|terms| terms.exchange && terms.id == session.entry())
+    }
+
+    /// Whether bearer tokens may be traded for sessions.
+    pub(crate) fn trades_tokens(&self) -> bool {
+        self.token_terms.iter().any(|terms| terms.exchange)
     }
 
     /// What this configuration and those before it called the session cookie, for the one that follows it.

@@ -47,8 +47,8 @@ pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &Res
     if !may_last(answer, ctx) {
         return;
     }
-    if let Some(Credential::Token(token)) = ctx.admission.as_ref().and_then(Admission::credential) {
-        link.tie_token(token.clone(), ctx.snapshot.revoked.clone());
+    if let Some(Credential::Token(_)) = ctx.admission.as_ref().and_then(Admission::credential) {
+        // It is tied already, and nothing else ends it.
         return;
     }
     if ctx.admitting().is_none() {

@@ -75,8 +75,12 @@ async fn sign_in(
 ) -> Result<HeaderValue, Rejection> {
     let presented = presented_sessions(parts, request, ctx)?;
     let user_agent = user_agent(request);
+    let snapshot = ctx.snapshot.clone();
+    let settings = snapshot.ways[way].settings();
     let new = NewSession {
-        way,
+        entry: settings.id,
+        sign_in: &settings.name,
+        within: None,
         kind: Kind::SignedIn,
         identity,
         stamp: 0,

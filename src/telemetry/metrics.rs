@@ -234,13 +234,13 @@ impl Metrics {
             ),
             registry: r,
         };
-        metrics.store_up.set(1);
         metrics.make_series();
         metrics
     }
 
     /// Series that alarms watch exist before their first event.
     fn make_series(&self) {
+        self.store_up.set(1);
         for end in [End::SignOut, End::Idle, End::Lifetime, End::Revoked, End::Credential, End::Superseded] {
             self.sessions_ended.with_label_values(&[end.as_str()]);
         }

@@ -23,6 +23,7 @@ mod deadlines;
 mod demonstration;
 mod dpop;
 mod durable;
+mod exchange;
 mod expiry;
 mod explain_live;
 mod forward_auth;

@@ -160,18 +160,25 @@ fn what_a_token_admitted_is_cut_when_it_is_revoked() {
     let (hers, his) = (token(&issuer, "alice", "1", 5), token(&issuer, "bob", "2", 5));
     let mut alice = stream(&gateway, &upstream, &hers);
     let mut bob = stream(&gateway, &upstream, &his);
+    // A request that the application thinks about.
+    upstream.next(Answer::talk(|talk| drop(talk.read(&mut [0; 16]))));
+    let mut waiting = gateway.connect();
+    waiting.write(gateway.get("/api").bearer(&hers).bytes());
+    upstream.wait_for(3);
     // An upload of which half is there.
     upstream.next(Answer::talk(|talk| while talk.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}));
     let mut upload = gateway.connect();
     let bytes = gateway.post("/api").bearer(&hers).body(vec![b'u'; 100_000]).bytes();
     upload.write(&bytes[..bytes.len() - 50_000]);
-    upstream.wait_for(3);
+    upstream.wait_for(4);
     let since = now();
     revoke(&gateway, &json!({ "source": ISSUER, "subject": "alice" }));
     let (rest, _) = alice.until_closed();
     assert_eq!(rest, b"", "no last chunk");
-    let (rest, _) = upload.until_closed();
-    assert!(rest.starts_with(b"HTTP/1.1 401 "), "{}", String::from_utf8_lossy(&rest));
+    for wire in [&mut waiting, &mut upload] {
+        let (rest, _) = wire.until_closed();
+        assert!(rest.starts_with(b"HTTP/1.1 401 "), "{}", String::from_utf8_lossy(&rest));
+    }
     assert!(since.elapsed() < CUT_WITHIN, "{:?}", since.elapsed());
     let line = gateway.wait_for_line("the cut is logged", |line| line["reason"] == "token_revoked");
     assert_eq!(line["decision"], "cut", "{line}");

@@ -37,7 +37,7 @@ impl Rights {
 /// Policies by name; `None` for one that is broken.
 pub(super) type Policies = BTreeMap<String, Option<Rights>>;
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
     pub(super) fn policies(&mut self, sign_in: &[SignInSettings], tokens: &[JwtSettings]) -> Policies {
         let root = At::root().key("policies");
         let mut policies = Policies::new();
@@ -89,7 +89,7 @@ impl Resolver<'_> {
             tokens.iter().find(|token| token.name == *name).map(|token| (token.id, token.issuer.as_str()))
         };
         let protected = Protected {
-            sign_in: ways.iter().filter_map(|name| ids(way(name))).collect(),
+            sign_in: ways.iter().filter_map(|name| ids(way(name).or_else(|| token(name)))).collect(),
             tokens: token_names.iter().filter_map(|name| ids(token(name))).collect(),
             bindings: self.bindings(raw, at, !token_names.is_empty()),
             allow,
@@ -105,10 +105,24 @@ impl Resolver<'_> {
     }
 
     fn way_names(&mut self, raw: &AccessWritten, at: &At) -> Vec<String> {
-        let known: Vec<&str> = self.raw.sign_in.iter().flat_map(Entries::names).collect();
+        let traded = self.traded_names();
+        let own = self.raw.sign_in.iter().flat_map(Entries::names);
+        let known: Vec<&str> = own.chain(traded.iter().copied()).collect();
         let others: Vec<&str> = self.raw.tokens.iter().flat_map(Entries::names).collect();
-        let hint = "is an entry of `tokens`, which opens no sessions";
-        self.names("sign_in", raw.sign_in.as_deref(), &known, (&others, hint), &at.key("sign_in"))
+        let hint = "is an entry of `tokens`, which opens no sessions without `exchange: true`";
+        let names =
+            self.names("sign_in", raw.sign_in.as_deref(), &known, (&others, hint), &at.key("sign_in"));
+        for name in names.iter().filter(|name| traded.contains(&name.as_str())) {
+            self.use_name("tokens", name);
+        }
+        names
+    }
+
+    /// The entries of `tokens` that may be traded for sessions.
+    fn traded_names(&self) -> Vec<&'a str> {
+        let raw = self.raw;
+        let entries = raw.tokens.iter().flat_map(Entries::sound);
+        entries.filter(|(_, entry)| entry.exchange == Some(true)).map(|(name, _)| name).collect()
     }
 
     fn token_names(&mut self, raw: &AccessWritten, at: &At) -> Vec<String> {

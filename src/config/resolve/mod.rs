@@ -80,6 +80,7 @@ impl<'a> Resolver<'a> {
         let guarded_headers = self.guarded_headers(&headers, &upstreams, assertion.as_ref());
         let reserved = Reserved::new(&guarded_headers);
         let routes = self.routes(&policies, &sign_in, &tokens, &upstreams, external_url.as_ref(), &reserved);
+        let token_terms = self.exchanges_lead_somewhere(token_terms);
         self.upstream_ways_lead_somewhere(&sign_in, &routes, &upstreams);
         self.hosts_have_certificates(&listeners, &routes);
         let sessions = self.sessions(&listeners, &sign_in, &routes);

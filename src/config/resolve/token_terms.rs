@@ -28,9 +28,26 @@ impl Resolver<'_> {
             let dpop = self.dpop(entry.dpop.as_ref(), &at.key("dpop"));
             let lifetime_max = self.lifetime_max(entry, &at.key("max_lifetime"));
             if let Some(settings) = tokens.iter().find(|settings| settings.name == *name) {
+                let exchange = entry.exchange.unwrap_or(false);
                 let dpop = DpopSettings { leeway: settings.leeway, ..dpop };
                 let (id, name, source) = (settings.id, name.to_owned(), settings.issuer.clone());
-                terms.push(TokenTerms { id, name, source, lifetime_max, dpop });
+                terms.push(TokenTerms { id, name, source, lifetime_max, exchange, dpop });
+            }
+        }
+        terms
+    }
+
+    /// Sessions that tokens are traded for need a route that takes them; else none are opened.
+    pub(super) fn exchanges_lead_somewhere(&mut self, mut terms: Vec<TokenTerms>) -> Vec<TokenTerms> {
+        let spoilt = self.notes.spoilt(&At::root().key("routes"));
+        for entry in terms.iter_mut().filter(|entry| entry.exchange && !spoilt) {
+            if !self.used.contains(&("sign_in", entry.name.clone())) {
+                entry.exchange = false;
+                let at = At::root().key("tokens").key(&entry.name).key("exchange");
+                let wrong = "opens no sessions: no route lists the entry in `sign_in`";
+                let remedy =
+                    format!("write `sign_in: [{}]` in the access of a route, or leave it out", entry.name);
+                self.notes.warn(&at, "exchange", wrong, remedy);
             }
         }
         terms

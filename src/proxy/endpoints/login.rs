@@ -240,7 +240,9 @@ pub(super) async fn enter(
     let presented = presented_sessions(parts, head, ctx)?;
     let user_agent = user_agent(head);
     let new = NewSession {
-        way: asked.number,
+        entry: asked.way.settings().id,
+        sign_in: &asked.way.settings().name,
+        within: None,
         kind: if asked.remember { Kind::Remembered } else { Kind::SignedIn },
         identity: found.identity(),
         stamp: found.password().stamp(),

@@ -2,6 +2,7 @@
 
 mod account;
 mod choose;
+mod exchange;
 mod form;
 mod jwks;
 mod login;
@@ -42,6 +43,9 @@ pub(crate) async fn answer(
     let allowed: &[Method] = match path {
         "login" | "logout" | "account" => &[Method::GET, Method::HEAD, Method::POST],
         "jwks.json" => &[Method::GET, Method::HEAD],
+        "session" if ctx.snapshot.trades_tokens() => {
+            &[Method::GET, Method::HEAD, Method::POST, Method::DELETE]
+        }
         "session" => &[Method::GET, Method::HEAD, Method::DELETE],
         _ => return Err(Rejection::NoRoute),
     };
@@ -56,6 +60,7 @@ pub(crate) async fn answer(
         ("account", true) => account::ask(parts, exchange.req_header(), ctx),
         ("account", false) => account::answer(parts, exchange, ctx).await,
         ("jwks.json", _) => jwks::tell(exchange.req_header(), ctx),
+        (_, false) if method == Method::POST => exchange::trade(parts, exchange.req_header(), ctx).await,
         (_, true) => session::tell(parts, exchange.req_header(), ctx),
         (_, false) => session::end(parts, exchange.req_header(), ctx).await,
     }
