@@ -4,5 +4,6 @@ mod directory;
 pub mod journal;
 #[cfg(test)]
 pub(crate) mod model;
+pub(crate) mod record;
 pub mod sqlite;
 pub mod table;
