@@ -48,7 +48,9 @@ fn id_of(gateway: &Gateway, user: &str) -> String {
 }
 
 fn ask(wire: &mut Wire, method: &str, target: &str, cookie: &str, fields: &str) -> Message {
-    wire.write(format!("{method} {target} HTTP/1.1\r\nHost: {HOST}\r\nCookie: {SESSION}={cookie}\r\n{fields}\r\n"));
+    wire.write(format!(
+        "{method} {target} HTTP/1.1\r\nHost: {HOST}\r\nCookie: {SESSION}={cookie}\r\n{fields}\r\n"
+    ));
     wire.response_to(method)
 }
 
@@ -189,7 +191,10 @@ fn a_stream_of_the_former_process_goes_on_and_is_cut_when_its_session_ends_at_th
     gateway.upgrade();
     let ended = gateway.admin("DELETE", &format!("/sessions/{}", id_of(&gateway, "alice")), "");
     assert_eq!(ended.status(), 204);
-    assert!(streams[0].closes_within(Duration::from_millis(1500)), "within a second, and some for a busy machine");
+    assert!(
+        streams[0].closes_within(Duration::from_millis(1500)),
+        "within a second, and some for a busy machine"
+    );
     assert!(!streams[1].closes_or_answers(Duration::from_millis(300)), "nobody else's");
     assert!(gateway.former_end(Duration::from_millis(100)).is_none(), "a stream runs there");
     // Whoever takes over next waits until there is only one process.
@@ -226,7 +231,8 @@ fn serves(gateway: &Gateway, cookie: &str) {
 
 /// Takes part in a hand-over up to some point: says hello in this version, and reads what comes until the listeners are through.
 fn half_way(gateway: &Gateway, version: u8) -> UnixStream {
-    let mut socket = UnixStream::connect(gateway.folder().path().join("run/upgrade.sock")).expect("it listens");
+    let mut socket =
+        UnixStream::connect(gateway.folder().path().join("run/upgrade.sock")).expect("it listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     let hello = [&[22, 0, 0, 0, 1][..], b"vestibule upgrade", &[version, 0, 0, 0, 0]].concat();
     socket.write_all(&hello).expect("it reads");
@@ -316,7 +322,11 @@ fn a_hand_over_that_fails_changes_nothing() {
         gateway.change("probes", &format!("{{ address: \"{address}\" }}"));
         assert!(refused(&mut gateway, 1).contains("is another process listening there?"));
 
-        assert_eq!(ask(&mut kept, "GET", "/page", &cookie, "").status(), 200, "its connection was left alone");
+        assert_eq!(
+            ask(&mut kept, "GET", "/page", &cookie, "").status(),
+            200,
+            "its connection was left alone"
+        );
         serves(&gateway, &cookie);
         drop((taken, kept));
         gateway.upgrade();
@@ -330,11 +340,13 @@ fn a_folder_that_lets_others_in_is_refused() {
     let upstream = Upstream::recording();
     let folder = replaceable(&upstream, MEMORY).write();
     std::fs::create_dir(folder.path().join("run")).expect("the folder takes folders");
-    std::fs::set_permissions(folder.path().join("run"), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    std::fs::set_permissions(folder.path().join("run"), std::fs::Permissions::from_mode(0o755))
+        .expect("it is ours");
     let started = vestibule(folder.path(), &["run", "-c", "vestibule.yaml"], "");
     assert!(started.code == 1 && started.err.contains("lets other users in"), "{started:?}");
     assert!(started.err.contains("0700"), "{started:?}");
-    std::fs::set_permissions(folder.path().join("run"), std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+    std::fs::set_permissions(folder.path().join("run"), std::fs::Permissions::from_mode(0o700))
+        .expect("it is ours");
     let started = vestibule(folder.path(), &["run", "--upgrade", "-c", "vestibule.yaml"], "");
     assert!(started.code == 1 && started.err.contains("start without `--upgrade`"), "{started:?}");
     let asked = vestibule(folder.path(), &["upgrade", "-c", "vestibule.yaml"], "");

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 /// How long the old process may take for a message; while it waits itself it says so.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the former process may take to read what it is told.
-const HEARD_WITHIN: Duration = Duration::from_secs(2);
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
 /// How long an operator waits for a sign of life of the process that upgrades.
 const SIGN_OF_LIFE_WITHIN: Duration = Duration::from_secs(20);
 /// Changes of the former process that wait to be durable.
@@ -30,7 +30,7 @@ const UNANSWERED_MAX: usize = 64 * 1024;
 /// A process that would give itself away.
 pub(crate) struct Offer {
     channel: Channel,
-    process: i32,
+    process: u32,
     /// Its clock's origin.
     pub(crate) clock: i64,
     /// Whatever listens.
@@ -49,7 +49,7 @@ pub(crate) struct Successor {
     channel: Channel,
     sender: Channel,
     relay: Arc<Relay>,
-    process: i32,
+    process: u32,
 }
 
 /// Asks the process that listens on `socket` to start another one, and waits for what comes of that.
@@ -67,17 +67,18 @@ pub(crate) fn wish(socket: &Path) -> Result<String, UpgradeError> {
 pub(crate) fn ask(socket: &Path, place: &str) -> Result<Offer, UpgradeError> {
     private_folder(socket)?;
     let channel = connect(socket, PATIENCE, Wish::Take)?;
+    // Whoever made the socket that is listened on; it goes from process to process.
     let peer = channel.peer().map_err(Broken::System)?;
     if peer.user != rustix::process::geteuid().as_raw() {
         return Err(UpgradeError::Stranger(peer.user));
     }
-    let (Message::Welcome { clock, store }, _) = channel.receive_patiently()? else {
+    let (Message::Welcome { process, clock, store }, _) = channel.receive_patiently()? else {
         return Err(Broken::OutOfTurn.into());
     };
     if store != place {
         return Err(UpgradeError::OtherStore { theirs: store, ours: place.to_owned() });
     }
-    let mut offer = Offer { channel, process: peer.process, clock, listeners: Vec::new() };
+    let mut offer = Offer { channel, process, clock, listeners: Vec::new() };
     loop {
         match offer.channel.receive()? {
             (Message::Listener(name), Some(socket)) => {
@@ -207,7 +208,11 @@ impl Successor {
         let Self { channel, sender, relay, process } = self;
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let sending = relay.clone();
-        thread("relay").spawn(move || sending.send_all(&sender))?;
+        thread("relay").spawn(move || {
+            if !sending.send_all(&sender) {
+                end(process);
+            }
+        })?;
         let (waiting, waits) = sync_channel(UNANSWERED_MAX);
         let answering = relay.clone();
         thread("answers").spawn(move || answer_all(&answering, &waits))?;
@@ -222,6 +227,18 @@ impl Successor {
         })?;
         Ok(())
     }
+}
+
+/// Ends the former process, which has not said for too long whether it has heard what ended: it may still let somebody pass. Its
+/// connection was open a moment ago, and so it is no other that has its number.
+fn end(process: u32) {
+    let number = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw);
+    let ended = number.map(|number| rustix::process::kill_process(number, rustix::process::Signal::KILL));
+    tracing::error!(
+        process,
+        ?ended,
+        "the former process does not answer, and is ended with what still ran in it"
+    );
 }
 
 /// A change of the former process, and what has to be durable before it hears that it counts. Nothing: it does not.

@@ -255,7 +255,8 @@ impl Former {
         if listeners.is_empty() || self.parts.is_draining() {
             return Err(Kept::No("this process is about to stop".to_owned()));
         }
-        channel.send(&Message::Welcome { clock: self.clock.origin(), store: self.place.clone() })?;
+        let (clock, store) = (self.clock.origin(), self.place.clone());
+        channel.send(&Message::Welcome { process: std::process::id(), clock, store })?;
         for (name, bound) in &listeners {
             let name = Message::Listener(name.clone());
             match bound {

@@ -35,8 +35,8 @@ pub(super) enum Message {
     Refused(String),
     /// I am still at it: wait.
     Wait,
-    /// These are your clock and the place of your sessions. The listeners follow, then [`Message::Go`].
-    Welcome { clock: i64, store: String },
+    /// This is my process, and these are your clock and the place of your sessions. The listeners follow, then [`Message::Go`].
+    Welcome { process: u32, clock: i64, store: String },
     /// The socket that comes with this message listens there.
     Listener(String),
     /// That was all: go on. From the old process: load. From the new one: it has, and takes sessions now.
@@ -146,7 +146,8 @@ impl Message {
             }
             Self::Refused(text) | Self::Listener(text) => to.bytes(text.as_bytes()),
             Self::Wait | Self::Go | Self::Cut | Self::Taken => {}
-            Self::Welcome { clock, store } => {
+            Self::Welcome { process, clock, store } => {
+                to.0.extend_from_slice(&process.to_le_bytes());
                 to.number(clock.cast_unsigned());
                 to.bytes(store.as_bytes());
             }
@@ -243,7 +244,10 @@ impl<'a> Reader<'a> {
             }
             2 => Message::Refused(self.text()?),
             3 => Message::Wait,
-            4 => Message::Welcome { clock: self.number()?.cast_signed(), store: self.text()? },
+            4 => {
+                let process = u32::from_le_bytes(*self.chunk()?);
+                Message::Welcome { process, clock: self.number()?.cast_signed(), store: self.text()? }
+            }
             5 => Message::Listener(self.text()?),
             6 => Message::Go,
             7 => Message::Sessions(self.all(Self::session)?),
@@ -403,7 +407,7 @@ mod tests {
             Message::Hello { version: 77, wish: Wish::Take },
             Message::Refused("no".to_owned()),
             Message::Wait,
-            Message::Welcome { clock: -5, store: "memory".to_owned() },
+            Message::Welcome { process: 7, clock: -5, store: "memory".to_owned() },
             Message::Listener("127.0.0.1:80".to_owned()),
             Message::Go,
             Message::Sessions(vec![session(1), Restored { data: Vec::new(), gain: None, ..session(2) }]),

@@ -21,9 +21,8 @@ const CHANGES_MAX: usize = 128 * 1024;
 const SENT_AT_ONCE: usize = 256;
 /// How often somebody looks whether the other process still answers.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long the former process may take to say that it has heard. Then it is left alone: it ends by itself as soon as it
-/// finds the connection closed.
-const HEARD_WITHIN: Duration = Duration::from_secs(2);
+/// How long the former process may take to say that it has heard. Who waits for that is answered then.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 /// Notes which sessions change, beside the journal that they have.
 pub(super) struct Watch {
@@ -114,6 +113,16 @@ enum Waiting {
     Done { number: u64, ok: bool },
 }
 
+/// What is to be done for those who wait.
+enum Next {
+    /// These bytes are to be sent.
+    Frames(Vec<u8>),
+    /// Nothing more.
+    Nothing,
+    /// The other process has not answered for too long.
+    Late,
+}
+
 /// Who waits for the answer to a change.
 struct Answer {
     ack: Ack,
@@ -146,39 +155,44 @@ impl Relay {
         Arc::new(Self { side, clock, outbox, wake, settled })
     }
 
-    /// Sends what waits until the connection is closed, or the other process does not answer.
-    pub(super) fn send_all(&self, channel: &Channel) {
-        let sent = loop {
-            let Some(frames) = self.next_frames() else { break Ok(()) };
-            if let Err(broken) = channel.send_bytes(&frames) {
-                break Err(broken);
+    /// Sends what waits until the connection is closed. `false`: the other process does not answer, or does not read.
+    pub(super) fn send_all(&self, channel: &Channel) -> bool {
+        let heard = loop {
+            let frames = match self.next_frames() {
+                Next::Frames(frames) => frames,
+                Next::Nothing => break true,
+                Next::Late => break false,
+            };
+            match channel.send_bytes(&frames) {
+                Ok(()) => {}
+                Err(Broken::Late) => break false,
+                Err(_) => break true,
             }
         };
-        if let Err(broken) = sent
-            && !matches!(broken, Broken::Closed)
-        {
-            tracing::warn!("the other process of the upgrade is given up: {broken}");
-        }
         self.close();
         channel.shut();
+        heard
     }
 
-    /// What is to be sent next. `None`: nothing more.
-    fn next_frames(&self) -> Option<Vec<u8>> {
+    /// What is to be sent next.
+    fn next_frames(&self) -> Next {
         let (waiting, first_number) = {
             let mut outbox = self.outbox.lock();
-            while outbox.waiting.is_empty() && !outbox.is_closed {
-                self.wake.wait_for(&mut outbox, LOOK_EVERY);
+            loop {
                 let now = self.clock.ticks();
                 let oldest = outbox.unanswered.first_key_value().map(|(_, (sent, _))| *sent);
-                let is_late = oldest.is_some_and(|sent| now.saturating_sub(sent) > HEARD_WITHIN);
-                if is_late && self.side == Side::Successor {
-                    tracing::warn!("the former process does not answer any more and is left alone");
-                    return None;
+                if self.side == Side::Successor
+                    && oldest.is_some_and(|sent| now.saturating_sub(sent) > HEARD_WITHIN)
+                {
+                    return Next::Late;
                 }
-            }
-            if outbox.is_closed {
-                return None;
+                if outbox.is_closed {
+                    return Next::Nothing;
+                }
+                if !outbox.waiting.is_empty() {
+                    break;
+                }
+                self.wake.wait_for(&mut outbox, LOOK_EVERY);
             }
             let count = outbox.waiting.len().min(SENT_AT_ONCE);
             let waiting: Vec<Waiting> = outbox.waiting.drain(..count).collect();
@@ -207,10 +221,10 @@ impl Relay {
         if outbox.is_closed {
             drop(outbox);
             answers.into_iter().for_each(|(_, answer)| answer.say(self.verdict()));
-            return None;
+            return Next::Nothing;
         }
         outbox.unanswered.extend(answers.into_iter().map(|(number, answer)| (number, (now, answer))));
-        Some(frames)
+        Next::Frames(frames)
     }
 
     /// The other process has answered.
