@@ -336,6 +336,58 @@ fn a_hand_over_that_fails_changes_nothing() {
 }
 
 #[test]
+fn a_former_process_that_does_not_answer_lets_nobody_pass_any_more() {
+    let upstream = Upstream::recording();
+    let mut gateway = replaceable(&upstream, MEMORY).start();
+    let alice = signed_in(&gateway, "alice");
+    let mut kept = gateway.connect();
+    assert_eq!(ask(&mut kept, "GET", "/page", &alice, "").status(), 200);
+    gateway.upgrade();
+    gateway.signal_former(Signal::STOP);
+    // It cannot hear of this; whoever ends the session is answered all the same.
+    assert_eq!(with_cookie(&gateway, &alice).sign_out(false).status(), 200);
+    assert!(kept.closes_within(PATIENCE), "it is ended");
+    assert!(!with_cookie(&gateway, &alice).is_signed_in());
+}
+
+#[test]
+fn a_former_process_ends_when_the_new_one_does() {
+    let upstream = Upstream::recording();
+    let mut gateway = replaceable(&upstream, MEMORY).start();
+    let alice = signed_in(&gateway, "alice");
+    let mut kept = gateway.connect();
+    assert_eq!(ask(&mut kept, "GET", "/page", &alice, "").status(), 200);
+    gateway.upgrade();
+    gateway.kill();
+    assert!(kept.closes_within(PATIENCE), "what it knows may be wrong by now");
+    assert_eq!(gateway.former_end(PATIENCE), Some(()));
+}
+
+#[test]
+fn listeners_are_those_of_the_new_file() {
+    let upstream = Upstream::recording();
+    let mut gateway = replaceable(&upstream, MEMORY).start();
+    gateway.change(
+        "listeners",
+        "[{ address: \"127.0.0.1:{second}\", external: { scheme: https } }, { address: \"127.0.0.1:{public}\", external: { scheme: https } }]",
+    );
+    gateway.upgrade();
+    assert_eq!(gateway.former_end(PATIENCE), Some(()));
+    for port in ["public", "second"] {
+        assert_eq!(
+            ask(&mut Wire::to(gateway.port(port)), "GET", "/public", "none", "").status(),
+            200,
+            "{port}"
+        );
+    }
+    gateway.change("listeners", "[{ address: \"127.0.0.1:{second}\", external: { scheme: https } }]");
+    gateway.upgrade();
+    assert_eq!(gateway.former_end(PATIENCE), Some(()));
+    assert!(TcpStream::connect(gateway.port("public")).is_err(), "it is gone with the file that named it");
+    assert_eq!(ask(&mut Wire::to(gateway.port("second")), "GET", "/public", "none", "").status(), 200);
+}
+
+#[test]
 fn a_folder_that_lets_others_in_is_refused() {
     let upstream = Upstream::recording();
     let folder = replaceable(&upstream, MEMORY).write();

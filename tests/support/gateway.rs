@@ -311,6 +311,8 @@ pub(crate) struct Gateway {
     child: Child,
     /// Processes from which another one took over, or was to.
     former: Vec<Child>,
+    /// A process that this one has started itself, to take over.
+    heir: Option<Pid>,
     output: Output,
     readers: Vec<JoinHandle<()>>,
 }
@@ -340,6 +342,7 @@ impl Gateway {
             environment,
             child,
             former: Vec::new(),
+            heir: None,
             output,
             readers,
         };
@@ -379,6 +382,11 @@ impl Gateway {
         let child = spawn(&self.folder, &arguments, &self.environment);
         self.former.push(std::mem::replace(&mut self.child, child));
         self.readers.extend(self.output.read(&mut self.child));
+    }
+
+    /// The process of this number was started by the gateway to take over, and is ended with it.
+    pub(crate) fn adopt(&mut self, process: i32) {
+        self.heir = Pid::from_raw(process);
     }
 
     /// The process that was to take over has ended, and how; the one before is the gateway again.
@@ -615,6 +623,9 @@ impl Gateway {
     /// Ends the process and says what was found in its output and may not be there.
     fn leaks(&mut self) -> Vec<String> {
         // It may have ended by itself.
+        if let Some(heir) = self.heir.take() {
+            drop(kill_process(heir, Signal::KILL));
+        }
         for mut child in self.former.drain(..) {
             drop(child.kill());
             drop(child.wait());

@@ -38,6 +38,8 @@ const CUT_MAX: Duration = Duration::from_secs(4);
 const START_MAX: Duration = Duration::from_mins(15);
 /// How often somebody who waits is told so.
 const WAIT_EVERY: Duration = Duration::from_millis(500);
+/// How often it is looked what has become of a process that was started.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Sessions that may have changed while others were copied, when the cut is made.
 const CHANGED_AT_CUT: usize = 256;
 /// How often what has changed is copied before the cut is made anyway.
@@ -73,6 +75,8 @@ pub(crate) struct Given {
     lost: watch::Sender<bool>,
     relay: OnceLock<Arc<Relay>>,
     busy: Mutex<()>,
+    /// Held while somebody waits for what comes of a process that was started.
+    starting: Mutex<()>,
     visitors: AtomicUsize,
 }
 
@@ -83,6 +87,7 @@ impl Default for Given {
             lost: watch::Sender::new(false),
             relay: OnceLock::new(),
             busy: Mutex::new(()),
+            starting: Mutex::new(()),
             visitors: AtomicUsize::new(0),
         }
     }
@@ -140,6 +145,8 @@ impl Former {
             relay.settle(SETTLE_MAX);
             relay.close();
         }
+        // Whoever wished for it is told before this process is gone.
+        drop(self.given.starting.try_lock_for(SETTLE_MAX));
     }
 
     /// Serves one connection, on a thread of its own.
@@ -199,6 +206,11 @@ impl Former {
 
     /// Starts another process like this one, and tells whoever wished for it what came of that.
     fn start(&self, channel: &Channel) {
+        let Some(_only) = self.given.starting.try_lock() else {
+            let text = "another upgrade is under way; wait for its end".to_owned();
+            let _ = channel.send(&Message::Refused(text));
+            return;
+        };
         let (ok, text) = match self.start_another(channel) {
             Ok(process) => (true, format!("process {process} has taken over")),
             Err(text) => (false, text),
@@ -236,10 +248,12 @@ impl Former {
                 let _ = child.wait();
                 return Err("the new process did not take over in time, and was ended".to_owned());
             }
-            // Somebody who has gone does not stop what was begun.
-            let _ = channel.send(&Message::Wait);
-            never.wait_for(&mut Mutex::new(()).lock(), WAIT_EVERY);
-            waited += WAIT_EVERY;
+            if waited.as_millis().is_multiple_of(WAIT_EVERY.as_millis()) {
+                // Somebody who has gone does not stop what was begun.
+                let _ = channel.send(&Message::Wait);
+            }
+            never.wait_for(&mut Mutex::new(()).lock(), LOOK_EVERY);
+            waited += LOOK_EVERY;
         }
     }
 
