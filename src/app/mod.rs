@@ -28,7 +28,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::net::listener::Bound;
 use crate::net::{Address, ConnectionLimits, Timeouts, tls};
 use crate::proxy::parts::{Paces, Parts};
-use crate::proxy::settings::UpstreamSettings;
+use crate::proxy::settings::{ListenerSettings, UpstreamSettings};
 use crate::store::journal::Journal;
 use crate::store::sqlite::{OpenError, SqliteFile, SqliteStore};
 use crate::store::table::Table;
@@ -120,11 +120,7 @@ pub fn start(file: &Path, origin: Origin) -> Result<Ready, StartError> {
     let loaded = build::load(file).map_err(StartError::Config)?;
     let config = loaded.config.clone();
     let place = upgrade::place_of(&config.sessions.store);
-    let mut offer = match (origin, &config.upgrade) {
-        (Origin::Nothing, _) => None,
-        (Origin::Running, Some(socket)) => Some(upgrade::ask(socket, &place)?),
-        (Origin::Running, None) => return Err(UpgradeError::Off.into()),
-    };
+    let mut offer = (origin == Origin::Running).then(|| offer(&config, &place)).transpose()?;
     // First of all, for it says how late it is, and is held against a second process. One that is still written is opened last.
     let kept = if offer.is_none() { durable::open(&config)? } else { None };
     let clock = Arc::new(match &offer {
@@ -145,19 +141,7 @@ pub fn start(file: &Path, origin: Origin) -> Result<Ready, StartError> {
     // The operator's door first: who can reach the gateway can reach it as well.
     let admin = config.admin.as_ref().map(|admin| sockets.bind(&admin.address)).transpose()?;
     let probes = config.probes.as_ref().map(|probes| sockets.bind(&probes.address)).transpose()?;
-    let public = config
-        .listeners
-        .iter()
-        .map(|listener| {
-            let bound = sockets.bind(&Address::Tcp(listener.address))?;
-            Ok(Door {
-                bound,
-                timeouts: listener.timeouts,
-                connections: listener.connections,
-                proxy_protocol: listener.proxy_protocol,
-            })
-        })
-        .collect::<Result<Vec<_>, StartError>>()?;
+    let public = bind_public(&config, &mut sockets)?;
     let asked_on =
         config.upgrade.as_ref().map(|socket| bind_for_upgrades(socket, &mut sockets)).transpose()?;
     sockets.warn_of_unused();
@@ -232,6 +216,23 @@ pub fn start(file: &Path, origin: Origin) -> Result<Ready, StartError> {
         trusts_system,
     };
     Ok(Ready { server, parts, store })
+}
+
+fn offer(config: &Config, place: &str) -> Result<Offer, UpgradeError> {
+    upgrade::ask(config.upgrade.as_ref().ok_or(UpgradeError::Off)?, place)
+}
+
+fn bind_public(config: &Config, sockets: &mut Sockets) -> Result<Vec<Door>, StartError> {
+    let bind = |listener: &ListenerSettings| {
+        let bound = sockets.bind(&Address::Tcp(listener.address))?;
+        Ok(Door {
+            bound,
+            timeouts: listener.timeouts,
+            connections: listener.connections,
+            proxy_protocol: listener.proxy_protocol,
+        })
+    };
+    config.listeners.iter().map(bind).collect()
 }
 
 /// The socket on which a process asks that is to take over.

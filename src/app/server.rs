@@ -215,46 +215,72 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                 }
             };
             parts.draining.store(true, Ordering::Relaxed);
-            if let Some(former) = &former {
-                former.keep();
-            }
-            if let (Some(process), Some(former)) = (given_to, &former) {
-                tracing::info!(process, "another process has taken over; this one finishes what runs");
-                supervisor::given_to(process);
-                // Of the other process from now on, the operator's door too.
-                drop(accepting);
-                let _ = stop.send(true);
-                tokio::select! {
-                    // Who idles is served until the next answer: a connection that closes meets a request on its way.
-                    is_done = drained(&slots, slots_max, drain) => note_cut(is_done),
-                    // What is known here may be wrong now.
-                    () = former.lost() => return Ok(()),
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
+            let ending = Ending { stop, end, slots, slots_max, drain, terminate, interrupt };
+            match (given_to, former) {
+                (Some(process), Some(former)) => {
+                    tracing::info!(process, "another process has taken over; this one finishes what runs");
+                    former.keep();
+                    supervisor::given_to(process);
+                    // Of the other process from now on, the operator's door too.
+                    drop(accepting);
+                    ending.after_an_upgrade(&former).await;
                 }
-                let _ = end.send(true);
-                drained(&slots, slots_max, GOODBYE_MAX).await;
-                former.settle();
-                return Ok(());
-            }
-            supervisor::stopping();
-            tokio::select! {
-                () = tokio::time::sleep(drain_delay) => {}
-                // A second signal waits for nobody.
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-            }
-            // Nobody is left to receive this only if nobody runs any more.
-            let _ = stop.send(true);
-            let _ = end.send(true);
-            tokio::select! {
-                is_done = drained(&slots, slots_max, drain) => note_cut(is_done),
-                // A second signal waits for nobody.
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                (_, former) => {
+                    if let Some(former) = former {
+                        former.keep();
+                    }
+                    supervisor::stopping();
+                    ending.after_a_signal(drain_delay).await;
+                }
             }
             Ok(())
         })
+    }
+}
+
+/// What ends the process in good order.
+struct Ending {
+    stop: watch::Sender<bool>,
+    end: watch::Sender<bool>,
+    slots: Arc<Semaphore>,
+    slots_max: usize,
+    drain: Duration,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    async fn after_a_signal(mut self, drain_delay: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(drain_delay) => {}
+            // A second signal waits for nobody.
+            _ = self.terminate.recv() => return,
+            _ = self.interrupt.recv() => return,
+        }
+        // Nobody is left to receive this only if nobody runs any more.
+        let _ = self.stop.send(true);
+        let _ = self.end.send(true);
+        tokio::select! {
+            is_done = drained(&self.slots, self.slots_max, self.drain) => note_cut(is_done),
+            // A second signal waits for nobody.
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn after_an_upgrade(mut self, former: &Former) {
+        let _ = self.stop.send(true);
+        tokio::select! {
+            // Who idles is served until the next answer: a connection that closes meets a request on its way.
+            is_done = drained(&self.slots, self.slots_max, self.drain) => note_cut(is_done),
+            // What is known here may be wrong now.
+            () = former.lost() => return,
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        let _ = self.end.send(true);
+        drained(&self.slots, self.slots_max, GOODBYE_MAX).await;
+        former.settle();
     }
 }
 

@@ -624,7 +624,8 @@ impl Gateway {
     fn leaks(&mut self) -> Vec<String> {
         // It may have ended by itself.
         if let Some(heir) = self.heir.take() {
-            drop(kill_process(heir, Signal::KILL));
+            // It may have ended by itself.
+            let _ = kill_process(heir, Signal::KILL);
         }
         for mut child in self.former.drain(..) {
             drop(child.kill());

@@ -306,25 +306,21 @@ fn open(parts: &Parts, mut session: Restored, ended: &[(SessionId, End)]) -> Opt
         }
     }
     session.data.clear();
-    match table.open(session.revive().0, &instead_of, now) {
-        Ok(Opened { ended: all, commit }) => {
-            // The former process tells of those that it knows of.
-            for (session, end) in all {
-                if ended.iter().all(|(id, _)| *id != session.id()) {
-                    parts.note_ended(&[session], end, None, None, now);
-                }
-            }
-            commits.push(commit);
-            Some(commits)
+    let Ok(Opened { ended: all, commit }) = table.open(session.revive().0, &instead_of, now) else {
+        for session in &instead_of {
+            let Ended { commit, .. } = table.end_by_id(&session.id(), End::Superseded);
+            commit.forget();
         }
-        Err(_) => {
-            for session in &instead_of {
-                let Ended { commit, .. } = table.end_by_id(&session.id(), End::Superseded);
-                commit.forget();
-            }
-            None
+        return None;
+    };
+    // The former process tells of those that it knows of.
+    for (session, end) in all {
+        if ended.iter().all(|(id, _)| *id != session.id()) {
+            parts.note_ended(&[session], end, None, None, now);
         }
     }
+    commits.push(commit);
+    Some(commits)
 }
 
 /// Gives a session the successor token that the former process offers, or notes that it was presented.

@@ -191,7 +191,7 @@ impl Former {
                 refuse("it runs as another user than the process that serves; start it as that one");
             }
             Wish::Start if peer.user != own && peer.user != 0 => {
-                refuse("only this user and root may ask for it")
+                refuse("only this user and root may ask for it");
             }
             Wish::Start => self.start(channel),
             Wish::Take => match self.give(channel, peer.process) {
@@ -295,7 +295,7 @@ impl Former {
         // From here on changes wait, and whoever caused them.
         table.set_journal(Some(relay.clone()));
         match self.cut(channel, &watch) {
-            Ok(()) => self.follow(channel, relay, process),
+            Ok(()) => self.follow(channel, &relay, process),
             Err(kept) => {
                 self.take_back(&relay);
                 return Err(kept);
@@ -330,7 +330,7 @@ impl Former {
         {
             return Err(Kept::No("the session store cannot be written at the moment".to_owned()));
         }
-        send_changed(channel, &self.parts.sessions, watch.take())?;
+        send_changed(channel, &self.parts.sessions, &watch.take())?;
         channel.send(&Message::Cut)?;
         channel.set_patience(CUT_MAX).map_err(Broken::System)?;
         let heard = channel.expect(&Message::Taken);
@@ -376,7 +376,7 @@ impl Former {
     }
 
     /// From here on the other process decides.
-    fn follow(&self, channel: &Channel, relay: Arc<Relay>, process: i32) {
+    fn follow(&self, channel: &Channel, relay: &Arc<Relay>, process: i32) {
         // Set once: there is one upgrade of a process.
         let _ = self.given.relay.set(relay.clone());
         let sender = channel.wait_for_ever(PATIENCE).and_then(|()| channel.try_clone());
@@ -390,7 +390,7 @@ impl Former {
             Err(error) => Err(error),
         };
         let broken = match lost {
-            Ok(()) => self.hear(channel, &relay),
+            Ok(()) => self.hear(channel, relay),
             Err(error) => Broken::System(error),
         };
         tracing::info!("the process that took over is not heard any more: {broken}");
@@ -408,7 +408,9 @@ impl Former {
             };
             match message {
                 Message::Open { number, session, ended } => {
-                    ended.iter().for_each(|(id, end)| table.follow_end(id, *end));
+                    for (id, end) in &ended {
+                        table.follow_end(id, *end);
+                    }
                     table.follow(&session, true);
                     relay.answer(number, true);
                 }
@@ -417,7 +419,9 @@ impl Former {
                     relay.answer(number, true);
                 }
                 Message::End { number, ended } => {
-                    ended.iter().for_each(|(id, end)| table.follow_end(id, *end));
+                    for (id, end) in &ended {
+                        table.follow_end(id, *end);
+                    }
                     relay.answer(number, true);
                 }
                 Message::Data { number, id, space, value, .. } => {
@@ -446,7 +450,7 @@ fn copy_all(channel: &Channel, table: &Table, watch: &Watch) -> Result<(), Broke
     for _ in 0..ROUNDS_MAX {
         let changed = watch.take();
         let is_little = changed.len() <= CHANGED_AT_CUT;
-        send_changed(channel, table, changed)?;
+        send_changed(channel, table, &changed)?;
         if is_little {
             break;
         }
@@ -457,7 +461,7 @@ fn copy_all(channel: &Channel, table: &Table, watch: &Watch) -> Result<(), Broke
 fn send_changed(
     channel: &Channel,
     table: &Table,
-    changed: Vec<(SessionId, Option<Remembered>)>,
+    changed: &[(SessionId, Option<Remembered>)],
 ) -> Result<(), Broken> {
     let ended: Vec<Remembered> = changed.iter().filter_map(|(_, ended)| *ended).collect();
     let live = changed.iter().filter(|(_, ended)| ended.is_none()).filter_map(|(id, _)| table.held(id));

@@ -165,7 +165,7 @@ impl Message {
             Self::Open { number, session, ended } => {
                 to.number(*number);
                 to.session(session);
-                ended.iter().for_each(|(id, end)| to.end(*id, *end));
+                to.ends(ended);
             }
             Self::Put { number, session } => {
                 to.number(*number);
@@ -173,7 +173,7 @@ impl Message {
             }
             Self::End { number, ended } => {
                 to.number(*number);
-                ended.iter().for_each(|(id, end)| to.end(*id, *end));
+                to.ends(ended);
             }
             Self::Data { number, id, space, former, value } => {
                 to.number(*number);
@@ -181,7 +181,9 @@ impl Message {
                 to.number(space.0);
                 for value in [former, value] {
                     to.0.push(u8::from(value.is_some()));
-                    to.bytes(value.as_ref().map(HeaderValue::as_bytes).unwrap_or_default());
+                    if let Some(value) = value {
+                        to.bytes(value.as_bytes());
+                    }
                 }
             }
             Self::Use { id, at } => {
@@ -212,6 +214,12 @@ impl Writer<'_> {
     fn end(&mut self, id: SessionId, end: End) {
         self.0.extend_from_slice(id.as_bytes());
         self.0.push(end as u8);
+    }
+
+    fn ends(&mut self, ended: &[(SessionId, End)]) {
+        for (id, end) in ended {
+            self.end(*id, *end);
+        }
     }
 
     fn session(&mut self, session: &Restored) {
@@ -270,8 +278,8 @@ impl<'a> Reader<'a> {
                 number: self.number()?,
                 id: SessionId::from_bytes(*self.chunk()?),
                 space: SpaceId(self.number()?),
-                former: self.perhaps_value()?,
-                value: self.perhaps_value()?,
+                former: if self.flag()? { Some(self.value()?) } else { None },
+                value: if self.flag()? { Some(self.value()?) } else { None },
             },
             16 => Message::Use {
                 id: SessionId::from_bytes(*self.chunk()?),
@@ -328,12 +336,6 @@ impl<'a> Reader<'a> {
         let mut value = HeaderValue::from_bytes(self.bytes()?).ok()?;
         value.set_sensitive(true);
         Some(value)
-    }
-
-    fn perhaps_value(&mut self) -> Option<Option<HeaderValue>> {
-        let is_there = self.flag()?;
-        let value = self.value()?;
-        Some(is_there.then_some(value))
     }
 
     fn end(&mut self) -> Option<(SessionId, End)> {

@@ -40,6 +40,12 @@ impl Watch {
         std::mem::take(&mut *self.changed.lock()).into_iter().collect()
     }
 
+    fn note_ended(&self, sessions: &[(Session, End)]) {
+        for (session, end) in sessions {
+            self.note(session, Some(*end));
+        }
+    }
+
     fn note(&self, session: &Session, end: Option<End>) {
         let ended = end.map(|end| (*session.digest(), end, session.id()));
         let mut changed = self.changed.lock();
@@ -53,10 +59,10 @@ impl Journal for Watch {
         match &change {
             Change::Open { session, ended } => {
                 self.note(session, None);
-                ended.iter().for_each(|(session, end)| self.note(session, Some(*end)));
+                self.note_ended(ended);
             }
             Change::End { sessions } => {
-                sessions.iter().for_each(|(session, end)| self.note(session, Some(*end)));
+                self.note_ended(sessions);
             }
             Change::Put { session } | Change::Data { session, .. } => self.note(session, None),
         }
@@ -220,7 +226,9 @@ impl Relay {
         let mut outbox = self.outbox.lock();
         if outbox.is_closed {
             drop(outbox);
-            answers.into_iter().for_each(|(_, answer)| answer.say(self.verdict()));
+            for (_, answer) in answers {
+                answer.say(self.verdict());
+            }
             return Next::Nothing;
         }
         outbox.unanswered.extend(answers.into_iter().map(|(number, answer)| (number, (now, answer))));
@@ -272,7 +280,9 @@ impl Relay {
                 Answer::to(&change, ack).say(self.verdict());
             }
         }
-        unanswered.into_values().for_each(|(_, answer)| answer.say(self.verdict()));
+        for (_, answer) in unanswered.into_values() {
+            answer.say(self.verdict());
+        }
     }
 
     /// Nobody took the table: its changes so far, to be written here.

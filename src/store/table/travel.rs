@@ -109,3 +109,53 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::*;
+    use crate::store::table::NotLive;
+
+    #[test]
+    fn a_table_follows_what_becomes_of_its_sessions_elsewhere_and_brings_nothing_back() {
+        let (decides, sessions) = table_of(2);
+        let (follows, _) = table_of(0);
+        for session in decides.page(None) {
+            follows.follow(&Restored::of(&session), true);
+        }
+        assert_eq!((follows.live(), follows.page(Some(sessions[1].id())).len()), (2, 0));
+        let [old, new] = [*sessions[0].digest(), TokenDigest::of(&[8; 32])];
+        let found = |digest: &TokenDigest, at| follows.find(digest, secs(at)).map(|found| found.generation());
+        let exchange = follows.find(&old, secs(1)).expect("live");
+
+        // A use, data and a successor there are here too, for whoever holds the former view as well.
+        decides.touch(&sessions[0], secs(8));
+        follows.follow_use(&sessions[0].id(), secs(8));
+        assert_eq!(exchange.last_used_at(), secs(8));
+        keep(&decides, &sessions[0], "{}", 8).expect("live");
+        follows.follow_data(&sessions[0].id(), SpaceId(1), kept(&sessions[0]));
+        assert_eq!(kept(&exchange), kept(&sessions[0]));
+        assert!(decides.offer(&sessions[0], new, secs(8)).is_some());
+        let held = || Restored::of(&decides.held(&sessions[0].id()).expect("live"));
+        follows.follow(&held(), false);
+        assert_eq!((found(&old, 9), found(&new, 9)), (Ok(0), Ok(1)));
+        assert!(Restored::of(&exchange) == Restored::of(&follows.held(&exchange.id()).expect("live")));
+
+        // What ended in either place stays so, whatever is still on its way.
+        let late = held();
+        follows.follow_end(&exchange.id(), End::SignOut);
+        assert_eq!((exchange.end(), follows.live()), (Some(End::SignOut), 1));
+        for new in [false, true] {
+            follows.follow(&late, new);
+        }
+        follows.follow_data(&exchange.id(), SpaceId(1), None);
+        follows.follow_use(&exchange.id(), secs(9));
+        assert_eq!(found(&new, 9), Err(NotLive::Ended(End::SignOut, exchange.id())));
+        assert_eq!(follows.live(), 1);
+        follows.follow(&Restored::of(&session(7)), false);
+        assert_eq!(follows.live(), 1, "only what is opened comes in");
+        assert!(
+            follows.remembered_ends().iter().any(|(_, end, id)| (*end, *id) == (End::SignOut, exchange.id()))
+        );
+    }
+}
