@@ -39,6 +39,19 @@ impl SystemClock {
         Self { offset: wall + ahead - micros(ClockId::Boottime), seen: AtomicI64::new(-ahead) }
     }
 
+    /// Goes on with the session clock of another process on this machine: what its [`SystemClock::origin`] gave.
+    pub(crate) fn going_on(origin: i64) -> Self {
+        let clock = Self { offset: origin, seen: AtomicI64::new(0) };
+        // How far both clocks are apart is no step of today.
+        clock.step();
+        clock
+    }
+
+    /// What another process needs to go on with this clock.
+    pub(crate) fn origin(&self) -> i64 {
+        self.offset
+    }
+
     /// How far the wall clock was stepped since this was asked last, if it was: forward or back, in whole milliseconds.
     pub(crate) fn step(&self) -> Option<i64> {
         let apart = micros(ClockId::Realtime) - (micros(ClockId::Boottime) + self.offset);
@@ -96,6 +109,15 @@ mod tests {
         assert!(SystemClock::start_after(wall.minus(hour)).now() >= wall);
         let end = Timestamp::from_micros(u64::MAX);
         assert!(SystemClock::start_after(end).now() < end);
+    }
+
+    #[test]
+    fn another_process_goes_on_with_the_clock() {
+        let first = SystemClock::start_after(SystemClock::start().wall().plus(Duration::from_hours(1)));
+        let second = SystemClock::going_on(first.origin());
+        let (earlier, later) = (first.now(), second.now());
+        assert!(later >= earlier && later.since(earlier) < Duration::from_secs(5));
+        assert_eq!(second.step(), None);
     }
 
     #[test]

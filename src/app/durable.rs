@@ -5,7 +5,7 @@ use crate::auth::users::Users;
 use crate::config::{Config, StoreSettings};
 use crate::domain::access::EntryId;
 use crate::domain::identity::{IdentityRef, decode};
-use crate::domain::session::{End, Restored, Session};
+use crate::domain::session::{End, Restored, Session, SessionId};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::token::KeyRing;
 use crate::proxy::parts::Parts;
@@ -89,10 +89,7 @@ pub(super) fn load(store: &SqliteStore, parts: &Parts) -> Result<(), OpenError> 
         );
     }
     warn_of_unopened(store, loaded.unopened);
-    let now = parts.clock.now();
-    for session in others.iter().filter_map(|id| parts.sessions.find_by_id(id, now)) {
-        files.apply_to(&session, parts, now);
-    }
+    files.apply(&others, parts);
     Ok(())
 }
 
@@ -124,10 +121,10 @@ pub(super) fn warn_of_unopened(store: &SqliteStore, sessions: u64) {
 }
 
 /// The users files of today, by the fingerprint of their ways.
-struct Files(Vec<(EntryId, Arc<Users>)>);
+pub(super) struct Files(Vec<(EntryId, Arc<Users>)>);
 
 impl Files {
-    fn of(snapshot: &Snapshot) -> Self {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
         let ways = snapshot.ways.iter().filter_map(Way::password);
         Self(ways.map(|way| (way.settings().id, way.users())).collect())
     }
@@ -138,13 +135,21 @@ impl Files {
         self.0.iter().find(|(id, _)| *id == entry).map(|(_, users)| &**users)
     }
 
-    fn say_the_same(&self, session: &Restored) -> bool {
+    pub(super) fn say_the_same(&self, session: &Restored) -> bool {
         let Some(users) = self.file(session.entry) else { return true };
         users.find(&name_in(IdentityRef::from_packed(&session.identity))).is_some_and(|user| {
             user.password().stamp() == session.stamp
                 && user.identity().packed() == &*session.identity
                 && session.gain.is_none()
         })
+    }
+
+    /// Ends or changes these sessions as the files say.
+    pub(super) fn apply(&self, others: &[SessionId], parts: &Parts) {
+        let now = parts.clock.now();
+        for session in others.iter().filter_map(|id| parts.sessions.find_by_id(id, now)) {
+            self.apply_to(&session, parts, now);
+        }
     }
 
     /// Ends a session whose user is gone or has another password; another gets the claims of today.

@@ -97,7 +97,8 @@ impl Reloader {
     pub(super) fn server_state(&self) -> ServerState {
         let state = self.state.lock();
         ServerState {
-            draining: self.parts.draining.load(Ordering::Relaxed),
+            // Where another process has taken over, the gateway goes on.
+            draining: self.parts.draining.load(Ordering::Relaxed) && !self.parts.sessions.follows(),
             in_force_since: state.in_force_since,
             rejected_since: state.rejected_since,
             store_down_since: self.store.as_ref().and_then(|store| {
@@ -137,6 +138,9 @@ impl Reloader {
 
     /// Puts the file in force: what to tell the operator, or its problems. Blocks while files are read.
     pub(super) fn reload(&self) -> Result<String, String> {
+        if self.parts.sessions.follows() {
+            return Err("another process has taken over, and reads the file; ask that one\n".to_owned());
+        }
         supervisor::reloading();
         let told = self.reload_and_note();
         supervisor::ready();
@@ -281,9 +285,9 @@ impl Reloader {
         }
     }
 
-    /// Tells whether there was a change, whatever came of it.
-    fn reload_if_changed(&self) -> bool {
-        let changed = {
+    /// Tells whether there was a change, whatever came of it. None is taken up where another process decides.
+    pub(super) fn reload_if_changed(&self) -> bool {
+        let changed = !self.parts.sessions.follows() && {
             let state = self.state.lock();
             digest(&state.files) != state.seen
         };
@@ -348,7 +352,8 @@ fn fixed(config: &Config) -> Vec<String> {
         StoreSettings::Sqlite(file) => format!("sessions.store (sqlite, {})", file.display()),
     };
     let stop = format!("drain ({:?} after {:?})", config.drain, config.drain_delay);
-    listeners.chain(admin).chain(probes).chain([store, stop]).collect()
+    let upgrade = config.upgrade.iter().map(|socket| format!("upgrade.socket ({})", socket.display()));
+    listeners.chain(admin).chain(probes).chain([store, stop]).chain(upgrade).collect()
 }
 
 /// A digest over the files' contents; a missing file counts as an empty one.

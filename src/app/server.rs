@@ -8,6 +8,7 @@ use crate::app::care;
 use crate::app::clock::SystemClock;
 use crate::app::reload::Reloader;
 use crate::app::supervisor;
+use crate::app::upgrade::Former;
 use crate::net::connection;
 use crate::net::listener::{Accepted, Bound};
 use crate::net::opening::{Entrance, Opened};
@@ -24,6 +25,7 @@ use pingora::apps::HttpServerApp;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -46,6 +48,8 @@ const INNER_MAX: usize = 64;
 const DESCRIPTORS_RESERVED: u64 = 128;
 /// More are of no use to one process.
 const DESCRIPTORS_MAX: u64 = 1 << 20;
+/// How long those who idle may take to hear that a process ends whose work another one does.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// A bound listener and whom it serves.
 pub(crate) struct Door {
@@ -127,6 +131,8 @@ pub(crate) struct Server<A> {
     pub(crate) drain: Duration,
     pub(crate) drain_delay: Duration,
     pub(crate) workers: usize,
+    /// Where another process may take over: the socket on which it asks.
+    pub(crate) upgrade: Option<(Arc<Former>, UnixListener)>,
     /// Some upstream is proved by what the system trusts.
     pub(crate) trusts_system: bool,
 }
@@ -135,6 +141,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
     /// Serves until a signal ends it; returns once everything has stopped.
     pub(crate) fn run(self) -> io::Result<()> {
         let (stop, stopped) = watch::channel(false);
+        let (end, ended) = watch::channel(false);
         let slots_max = raise_descriptor_limit();
         let slots = Arc::new(Semaphore::new(slots_max));
         let entrances: Vec<Arc<Entrance>> = self
@@ -156,6 +163,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                 proxy: proxy.clone(),
                 parts: self.parts.clone(),
                 stopped: stopped.clone(),
+                ended: ended.clone(),
             };
             let runtime = runtime()?;
             std::thread::Builder::new()
@@ -163,11 +171,19 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                 .spawn(move || worker.run(&runtime))?;
         }
         drop(self.public);
-        let Self { parts, clock, inner, reloader, drain, drain_delay, signals, trusts_system, .. } = self;
+        let Self {
+            parts, clock, inner, reloader, drain, drain_delay, signals, trusts_system, upgrade, ..
+        } = self;
         let Signals { runtime, mut terminate, mut interrupt, mut hangup, mut rotated } = signals;
         runtime.block_on(async move {
             // The operator's door stays open to the end: readyz tells that the rest drains.
             let (_open, open) = watch::channel(false);
+            let mut accepting = tokio::task::JoinSet::new();
+            let mut former = None;
+            if let Some((giving, socket)) = upgrade {
+                former = Some(giving.clone());
+                accepting.spawn(giving.listen(socket));
+            }
             for (number, (door, app)) in inner.into_iter().enumerate() {
                 let entrance = door.entrance(number, &Arc::new(Semaphore::new(INNER_MAX)), INNER_MAX);
                 let serving = Serving {
@@ -177,9 +193,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                     // Nothing in here is admitted by a session.
                     streams: Arc::new(Streams::default()),
                     stopped: open.clone(),
+                    ended: open.clone(),
                     is_public: false,
                 };
-                tokio::spawn(door.bound.accept(entrance.places.clone(), move |accepted| {
+                accepting.spawn(door.bound.accept(entrance.places.clone(), move |accepted| {
                     serving.clone().start(accepted);
                 }));
             }
@@ -187,10 +204,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
             tokio::spawn(care::care(parts.clone(), trusts_system));
             tokio::spawn(reloader.clone().watch());
             supervisor::ready();
-            loop {
+            let given_to = loop {
                 tokio::select! {
-                    _ = terminate.recv() => break,
-                    _ = interrupt.recv() => break,
+                    process = given(former.as_deref()) => break Some(process),
+                    _ = terminate.recv() => break None,
+                    _ = interrupt.recv() => break None,
                     _ = hangup.recv() => {
                         let reloader = reloader.clone();
                         // What went wrong stands in the log, in readyz and in a metric.
@@ -202,25 +220,74 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                         let _ = tokio::task::spawn_blocking(move || reloader.reopen_logs()).await;
                     }
                 }
-            }
+            };
             parts.draining.store(true, Ordering::Relaxed);
-            supervisor::stopping();
-            tokio::select! {
-                () = tokio::time::sleep(drain_delay) => {}
-                // A second signal waits for nobody.
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-            }
-            // Nobody is left to receive this only if nobody runs any more.
-            let _ = stop.send(true);
-            tokio::select! {
-                () = drained(&slots, slots_max, drain) => {}
-                // A second signal waits for nobody.
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+            let ending = Ending { stop, end, slots, slots_max, drain, terminate, interrupt };
+            match (given_to, former) {
+                (Some(process), Some(former)) => {
+                    tracing::info!(process, "another process has taken over; this one finishes what runs");
+                    former.keep();
+                    supervisor::given_to(process);
+                    // Of the other process from now on, the operator's door too.
+                    drop(accepting);
+                    ending.after_an_upgrade(&former).await;
+                }
+                (_, former) => {
+                    if let Some(former) = former {
+                        former.keep();
+                    }
+                    supervisor::stopping();
+                    ending.after_a_signal(drain_delay).await;
+                }
             }
             Ok(())
         })
+    }
+}
+
+/// What ends the process in good order.
+struct Ending {
+    stop: watch::Sender<bool>,
+    end: watch::Sender<bool>,
+    slots: Arc<Semaphore>,
+    slots_max: usize,
+    drain: Duration,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    async fn after_a_signal(mut self, drain_delay: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(drain_delay) => {}
+            // A second signal waits for nobody.
+            _ = self.terminate.recv() => return,
+            _ = self.interrupt.recv() => return,
+        }
+        // Nobody is left to receive this only if nobody runs any more.
+        let _ = self.stop.send(true);
+        let _ = self.end.send(true);
+        tokio::select! {
+            is_done = drained(&self.slots, self.slots_max, self.drain) => note_cut(is_done),
+            // A second signal waits for nobody.
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn after_an_upgrade(mut self, former: &Former) {
+        let _ = self.stop.send(true);
+        tokio::select! {
+            // Who idles is served until the next answer: a connection that closes meets a request on its way.
+            is_done = drained(&self.slots, self.slots_max, self.drain) => note_cut(is_done),
+            // What is known here may be wrong now.
+            () = former.lost() => return,
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        let _ = self.end.send(true);
+        drained(&self.slots, self.slots_max, GOODBYE_MAX).await;
+        former.settle();
     }
 }
 
@@ -230,11 +297,12 @@ struct Worker {
     proxy: Arc<HttpProxy<Gateway>>,
     parts: Arc<Parts>,
     stopped: watch::Receiver<bool>,
+    ended: watch::Receiver<bool>,
 }
 
 impl Worker {
     fn run(self, runtime: &Runtime) {
-        let Self { doors, proxy, parts, stopped } = self;
+        let Self { doors, proxy, parts, stopped, ended } = self;
         runtime.block_on(async move {
             let streams = Arc::new(Streams::default());
             tokio::spawn(watch(streams.clone(), parts.clone()));
@@ -247,6 +315,7 @@ impl Worker {
                     entrance,
                     streams: streams.clone(),
                     stopped: stopped.clone(),
+                    ended: ended.clone(),
                     is_public: true,
                 };
                 accepting.spawn(bound.accept(places, move |accepted| serving.clone().start(accepted)));
@@ -266,7 +335,10 @@ struct Serving<A> {
     parts: Arc<Parts>,
     entrance: Arc<Entrance>,
     streams: Arc<Streams>,
+    /// Nothing new is taken on: what runs is finished.
     stopped: watch::Receiver<bool>,
+    /// Connections on which nothing runs are closed.
+    ended: watch::Receiver<bool>,
     /// Its number is one of the file's `listeners`; clients may speak HTTP/2.
     is_public: bool,
 }
@@ -279,6 +351,7 @@ impl<A> Clone for Serving<A> {
             entrance: self.entrance.clone(),
             streams: self.streams.clone(),
             stopped: self.stopped.clone(),
+            ended: self.ended.clone(),
             is_public: self.is_public,
         }
     }
@@ -291,7 +364,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
             let snapshot = self.parts.snapshot.load_full();
             let peer = accepted.peer();
             let trusted = &snapshot.trusted_proxies;
-            let opened = self.entrance.open(accepted, trusted, &self.streams, &self.stopped).await;
+            let opened = self.entrance.open(accepted, trusted, &self.streams, &self.ended).await;
             let terms = self.terms(&snapshot);
             // A connection may last longer than any configuration.
             drop(snapshot);
@@ -314,8 +387,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
         };
         if let Some(wire) = wire {
             let room = self.is_public.then(|| Room { places: &self.entrance.places, client });
-            let Self { app, parts, entrance, stopped, .. } = self;
-            connection::serve(wire, app, entrance.timeouts, stopped, parts, room).await;
+            let Self { app, parts, entrance, stopped, ended, .. } = self;
+            connection::serve(wire, app, entrance.timeouts, [stopped, ended], parts, room).await;
         }
     }
 
@@ -329,7 +402,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Serving<A> {
 
     /// Settles TLS. It may take as long as a head; a connection on which it fails is closed, counted, and told of now and then.
     async fn secure(&self, mut wire: Box<Wire>, terms: &TlsTerms) -> Option<Box<Wire>> {
-        let mut watch = self.stopped.clone();
+        let mut watch = self.ended.clone();
         let stopped = async move {
             // An error means that the sender is gone, which is a stop as well.
             let _ = watch.wait_for(|stopped| *stopped).await;
@@ -402,7 +475,10 @@ async fn housekeeping(parts: Arc<Parts>, clock: Arc<SystemClock>) {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         sweep.tick().await;
-        parts.sweep(parts.clock.now());
+        // Where another process decides, it also says when a deadline has passed.
+        if !parts.sessions.follows() {
+            parts.sweep(parts.clock.now());
+        }
         parts.revoked.sweep(parts.clock.wall());
         if let Some(step) = clock.step() {
             parts.note_clock_step(step);
@@ -410,10 +486,22 @@ async fn housekeeping(parts: Arc<Parts>, clock: Arc<SystemClock>) {
     }
 }
 
-/// Waits until every connection is gone or `drain` has passed.
-async fn drained(slots: &Semaphore, slots_max: usize, drain: Duration) {
+/// Waits until every connection is gone or `drain` has passed; whether they are gone.
+async fn drained(slots: &Semaphore, slots_max: usize, drain: Duration) -> bool {
     let all = u32::try_from(slots_max).unwrap_or(u32::MAX);
-    if tokio::time::timeout(drain, slots.acquire_many(all)).await.is_err() {
+    tokio::time::timeout(drain, slots.acquire_many(all)).await.is_ok()
+}
+
+fn note_cut(is_done: bool) {
+    if !is_done {
         tracing::warn!("exchanges still run after `drain`; they are cut");
+    }
+}
+
+/// Resolves once another process has taken over, where one may: which.
+async fn given(former: Option<&Former>) -> i32 {
+    match former {
+        Some(former) => former.given().await,
+        None => std::future::pending().await,
     }
 }

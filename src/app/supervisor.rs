@@ -10,8 +10,12 @@ use sd_notify::NotifyState;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 
-/// Sockets that are open already (`sd_listen_fds(3)`), each to be taken once.
-pub(super) struct Sockets(Vec<Bound>);
+/// Sockets that are open already, each to be taken once: passed by the supervisor (`sd_listen_fds(3)`), or by the process that
+/// this one takes over from.
+pub(super) struct Sockets {
+    passed: Vec<Bound>,
+    handed_over: Vec<Bound>,
+}
 
 impl Sockets {
     /// Those of the process. To be called before there is a second thread, once: the environment forgets them.
@@ -30,12 +34,21 @@ impl Sockets {
             bound.set_nonblocking()?;
             sockets.push(bound);
         }
-        Ok(Self(sockets))
+        Ok(Self { passed: sockets, handed_over: Vec::new() })
+    }
+
+    /// Those of the process before.
+    pub(super) fn hand_over(&mut self, sockets: Vec<Bound>) {
+        self.handed_over = sockets;
     }
 
     /// The socket that was passed for this address; a fresh one where none was.
     pub(super) fn bind(&mut self, address: &Address) -> Result<Bound, StartError> {
-        let Some(at) = self.0.iter().position(|socket| is_at(socket, address)) else {
+        let passed = [&mut self.handed_over, &mut self.passed].into_iter().find_map(|sockets| {
+            let at = sockets.iter().position(|socket| is_at(socket, address))?;
+            Some(sockets.swap_remove(at))
+        });
+        let Some(passed) = passed else {
             return listener::bind(address)
                 .map_err(|error| StartError::Bind { address: address.to_string(), error });
         };
@@ -44,12 +57,18 @@ impl Sockets {
         {
             return Err(StartError::OpenSocket { address: address.to_string() });
         }
-        Ok(self.0.swap_remove(at))
+        Ok(passed)
     }
 
     /// Those that the file has no use for.
     pub(super) fn warn_of_unused(&self) {
-        for socket in &self.0 {
+        for socket in &self.handed_over {
+            tracing::info!(
+                ?socket,
+                "a socket of the process before is at no address of the file, and is closed"
+            );
+        }
+        for socket in &self.passed {
             tracing::warn!(
                 ?socket,
                 "a socket that was passed to this process is at no address of the file; make both the same"
@@ -79,6 +98,13 @@ pub(super) fn ready() {
 pub(super) fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// Another process has taken over: it is the one to watch and to signal from now on. Nothing may be told after this.
+pub(super) fn given_to(process: i32) {
+    if let Ok(process) = u32::try_from(process) {
+        tell(&[NotifyState::MainPid(process)]);
     }
 }
 

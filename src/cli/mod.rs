@@ -13,6 +13,7 @@ mod run;
 mod schema;
 mod sessions;
 mod tokens;
+mod upgrade;
 
 use crate::domain::time;
 use clap::{Args, Parser, Subcommand};
@@ -46,6 +47,16 @@ enum Command {
         Example:\n  vestibule run -c /etc/vestibule/vestibule.yaml"
     )]
     Run(RunArgs),
+    /// Replace the running gateway by a new process of the program that is installed now, without a closed connection
+    #[command(
+        after_help = "The running gateway starts the new process, which loads the file, takes over listeners and sessions, \
+        and serves.\nThe old one finishes what runs, and ends. If anything goes wrong it goes on as it was.\n\
+        The file needs `upgrade: { socket: … }`, and the gateway to have been started with that.\n\n\
+        Examples:\n  \
+        vestibule upgrade -c vestibule.yaml\n  \
+        vestibule upgrade --socket /run/vestibule/upgrade.sock"
+    )]
+    Upgrade(UpgradeArgs),
     /// Serve a demonstration: gateway, small application and two users; nothing else is needed
     #[command(after_help = "Examples:\n  \
         vestibule demo                        everything in a folder that is removed at the end\n  \
@@ -104,6 +115,19 @@ struct CheckArgs {
 struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Take over from the process that serves, by the file's `upgrade.socket`; `vestibule upgrade` has that one start it
+    #[arg(long)]
+    upgrade: bool,
+}
+
+#[derive(Debug, Args)]
+struct UpgradeArgs {
+    /// The configuration, which names the socket; it is checked first
+    #[arg(short, long, value_name = "FILE", conflicts_with = "socket", required_unless_present = "socket")]
+    config: Option<PathBuf>,
+    /// The socket of `upgrade.socket`
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -391,6 +415,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(&args),
+        Command::Upgrade(args) => upgrade::upgrade(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain_request(&args),

@@ -181,6 +181,8 @@ pub struct Config {
     pub drain: Duration,
     /// How long connections are still accepted after SIGTERM.
     pub drain_delay: Duration,
+    /// Where a process that is to take over finds this one; absent: none may.
+    pub upgrade: Option<PathBuf>,
     /// Every file that was read, to watch for changes.
     pub files: Vec<PathBuf>,
 }

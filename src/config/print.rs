@@ -222,6 +222,7 @@ mod tests {
         ("token", "a Unix socket"),
         ("tokens", "none"),
         ("unsafe_domain", "the host alone"),
+        ("upgrade", "no other process takes over"),
         ("upstream", "a redirect"),
     ];
 

@@ -114,6 +114,19 @@ pub(super) struct File {
     /// How long connections are still accepted after SIGTERM, while readyz says 503: for balancers that ask only now and then.
     #[schemars(extend("default" = "0s"))]
     pub(super) drain_delay: Option<Span>,
+    /// Lets a new process take over without a closed connection (`vestibule upgrade`). Absent: none may.
+    pub(super) upgrade: Option<Upgrade>,
+}
+
+/// How a new process takes over.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["socket"]))]
+pub(super) struct Upgrade {
+    /// Over this Unix socket listeners and sessions go over to the new process. In a folder for the user alone that runs
+    /// vestibule (mode 0700), which is made where there is none.
+    #[schemars(example = &"/run/vestibule/upgrade.sock")]
+    pub(super) socket: Option<String>,
 }
 
 /// A secret by reference; never the secret itself.

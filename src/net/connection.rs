@@ -347,7 +347,8 @@ pub enum Refusal {
     NoPlace,
 }
 
-/// Serves requests on `wire` until it closes, `stop` turns true between two of them, or one was refused.
+/// Serves requests on `wire` until it closes or one was refused. Once the first of `stop` turns true, HTTP/2 says that it is over;
+/// once the second does, nobody waits for another request.
 ///
 /// Where there is `room` for the exchanges beside a connection's first, HTTP/2 is spoken too: if the handshake of TLS settled on it,
 /// without TLS if the client begins with it (RFC 9113 §3).
@@ -355,11 +356,11 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
     mut wire: Box<Wire>,
     app: &Arc<A>,
     timeouts: Timeouts,
-    stop: &ShutdownWatch,
+    [stop, end]: [&ShutdownWatch; 2],
     refused: &Arc<R>,
     room: Option<Room<'_>>,
 ) {
-    let mut watch = stop.clone();
+    let mut watch = end.clone();
     let stopped = async move {
         // An error means that the sender is gone, which is a stop as well.
         let _ = watch.wait_for(|stopped| *stopped).await;

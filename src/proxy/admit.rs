@@ -77,7 +77,7 @@ pub(crate) struct Asking<'a> {
 }
 
 /// Questions that one request may make us ask, one after the other: of its route's token entries each may need one.
-const QUESTIONS_MAX: usize = 4;
+pub(crate) const QUESTIONS_MAX: usize = 4;
 
 /// Decides about a request on a route; or says what must be answered first.
 pub(crate) fn admit(

@@ -71,7 +71,7 @@ pub(crate) fn question(head: &RequestHeader) -> Option<(&[u8], &[u8])> {
 }
 
 /// Answers a question.
-pub(crate) fn answer(parts: &Parts, head: &RequestHeader, ctx: &mut Context) -> Answer {
+pub(crate) async fn answer(parts: &Parts, head: &RequestHeader, ctx: &mut Context) -> Answer {
     let (behind, query) = question(head).unwrap_or_default();
     let snapshot = ctx.snapshot.clone();
     let peer = ctx.link.as_ref().map(|link| link.address());
@@ -97,7 +97,7 @@ pub(crate) fn answer(parts: &Parts, head: &RequestHeader, ctx: &mut Context) -> 
         Ok((original, forwarded)) => {
             ctx.record.canonical = true;
             ctx.record.read_head(&original);
-            let decided = decide(parts, &original, &forwarded, ctx);
+            let decided = decide(parts, &original, &forwarded, ctx).await;
             (original, decided.and_then(|admission| says(parts, ctx, settings, admission)))
         }
         Err(rejection) => (plain(head), Err(rejection)),
@@ -142,7 +142,7 @@ fn plain(head: &RequestHeader) -> RequestHeader {
 }
 
 /// Decides as over a request of our own.
-fn decide(
+async fn decide(
     parts: &Parts,
     original: &RequestHeader,
     forwarded: &Forwarded<'_>,
@@ -182,7 +182,11 @@ fn decide(
         now: ctx.now,
         wall: &|| parts.clock.wall(),
     };
-    let admission = admit::admit(&asking, route, original).map_err(|refused| {
+    let decided = match admit::admit(&asking, route, original) {
+        Ok(decided) => decided,
+        Err(question) => Box::pin(admit::admit_once_answered(&asking, route, original, question)).await,
+    };
+    let admission = decided.map_err(|refused| {
         if let Some(credential) = &refused.credential {
             ctx.record.identify(credential);
         }

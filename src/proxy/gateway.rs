@@ -72,7 +72,7 @@ impl Gateway {
             && forward_auth::question(exchange.req_header()).is_some()
         {
             // As it came: what another proxy asks about is not brought into another form.
-            return Ok(Some(forward_auth::answer(&self.parts, exchange.req_header(), ctx)));
+            return Ok(Some(Box::pin(forward_auth::answer(&self.parts, exchange.req_header(), ctx)).await));
         }
         let (host, target) = match read::read(exchange.req_header())? {
             Reading::Canonical(host, target) => (host, target),

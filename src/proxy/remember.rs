@@ -107,6 +107,9 @@ fn the_one(headers: &HeaderMap) -> Result<Option<&HeaderValue>, &'static str> {
     }
 }
 
+/// How often a patch is made while another process decides, and has changed the same data.
+const PATCH_TRIES: u32 = 5;
+
 async fn change(
     parts: &Parts,
     ctx: &Context,
@@ -118,18 +121,28 @@ async fn change(
         return Ok(());
     }
     let bytes_max = ctx.snapshot.rules.data_max_bytes;
-    // The application may have taken its time: what counts is whether the session lives now.
-    let now = parts.clock.now();
-    let commit = match parts.sessions.patch(session, space, now, |data| patch.apply(data, bytes_max)) {
-        Ok(commit) => commit,
-        Err(PatchError::Ended(end)) => {
-            note_dropped(parts, ctx, end.as_str());
-            return Ok(());
+    let (mut next, mut tries_left) = (Some(patch), PATCH_TRIES);
+    while let Some(patch) = next.take() {
+        tries_left -= 1;
+        let again = (tries_left > 0 && parts.sessions.follows()).then(|| patch.clone());
+        // The application may have taken its time: what counts is whether the session lives now.
+        let now = parts.clock.now();
+        let commit = match parts.sessions.patch(session, space, now, |data| patch.apply(data, bytes_max)) {
+            Ok(commit) => commit,
+            Err(PatchError::Ended(end)) => {
+                note_dropped(parts, ctx, end.as_str());
+                return Ok(());
+            }
+            Err(PatchError::Crowded) => return Err(note_refused(parts, ctx, "patch_spaces")),
+            Err(PatchError::Refused(refused)) => return Err(note_refused(parts, ctx, refused.reason())),
+        };
+        match durable(commit).await {
+            Ok(()) => break,
+            // The process that decides had another value, which is here by now.
+            Err(_) if again.is_some() => next = again,
+            Err(_) => return Err(Rejection::StoreUnavailable),
         }
-        Err(PatchError::Crowded) => return Err(note_refused(parts, ctx, "patch_spaces")),
-        Err(PatchError::Refused(refused)) => return Err(note_refused(parts, ctx, refused.reason())),
-    };
-    durable(commit).await.map_err(|_| Rejection::StoreUnavailable)?;
+    }
     parts.metrics.session_patch("stored");
     Ok(())
 }

@@ -36,6 +36,44 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Notes that a session was used, to be written down some time; the store asks it for the instant then.
     fn touched(&self, session: &Session);
+
+    /// Whether it keeps data itself: then it says of each value by [`Session::data_written`] what came of it.
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    /// Whether another process decides, which this one follows. What that refused for its state was another one may be tried
+    /// again.
+    fn follows(&self) -> bool {
+        false
+    }
+}
+
+/// Two stores that hear of the same: what the first says counts, and both have written when a commit is done.
+pub struct Both(pub Arc<dyn Journal>, pub Arc<dyn Journal>);
+
+impl Journal for Both {
+    fn write(&self, change: Change) -> Commit {
+        let second = self.1.write(change.clone());
+        self.0.write(change).and(second)
+    }
+
+    fn can_write(&self) -> bool {
+        self.0.can_write() && self.1.can_write()
+    }
+
+    fn touched(&self, session: &Session) {
+        self.0.touched(session);
+        self.1.touched(session);
+    }
+
+    fn keeps(&self) -> bool {
+        self.0.keeps()
+    }
+
+    fn follows(&self) -> bool {
+        self.0.follows()
+    }
 }
 
 /// What happened.
@@ -65,6 +103,8 @@ pub enum Change {
         session: Session,
         /// Which space.
         space: SpaceId,
+        /// What it held before, which the value was made from.
+        former: Option<HeaderValue>,
         /// What it holds now; `None`: nothing.
         value: Option<HeaderValue>,
         /// The failures in that space before it.
@@ -75,7 +115,11 @@ pub enum Change {
 /// Resolves when a change is durable, or could not be made so.
 #[must_use = "who answers before the change is durable promises what a crash may break"]
 #[derive(Debug)]
-pub struct Commit(Option<Arc<Slot>>);
+pub struct Commit {
+    slot: Option<Arc<Slot>>,
+    /// Another store's.
+    other: Option<Arc<Slot>>,
+}
 
 /// The store's end of a [`Commit`]. Dropped without a word it says [`Unavailable`].
 #[derive(Debug)]
@@ -96,7 +140,16 @@ struct Answer {
 impl Commit {
     /// A change that is as durable as it ever gets.
     pub const fn ready() -> Self {
-        Self(None)
+        Self { slot: None, other: None }
+    }
+
+    /// Resolves when both do. A commit of two is not joined with a third.
+    fn and(self, other: Self) -> Self {
+        let (slot, other) = match (self.slot, other.slot) {
+            (None, other) => (other, None),
+            pair => pair,
+        };
+        Self { slot, other }
     }
 
     /// A change that was not made, for the store cannot write.
@@ -109,22 +162,24 @@ impl Commit {
     /// One that resolves when its other half says so.
     pub fn pair() -> (Ack, Self) {
         let slot = Arc::new(Slot::default());
-        (Ack(slot.clone()), Self(Some(slot)))
+        (Ack(slot.clone()), Self { slot: Some(slot), other: None })
     }
 
     /// Waits until the change is durable, however long that takes: whoever answers a visitor bounds it.
     pub async fn done(self) -> Result<(), Unavailable> {
-        let Some(slot) = self.0 else { return Ok(()) };
-        poll_fn(|context| {
-            let mut answer = slot.answer.lock();
-            if let Some(result) = answer.result {
-                Poll::Ready(result)
-            } else {
-                answer.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-        })
-        .await
+        for slot in [self.slot, self.other].into_iter().flatten() {
+            poll_fn(|context| {
+                let mut answer = slot.answer.lock();
+                if let Some(result) = answer.result {
+                    Poll::Ready(result)
+                } else {
+                    answer.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// For changes that nobody waits for.
@@ -132,14 +187,14 @@ impl Commit {
 
     /// Waits until the change is durable, and blocks the thread: not for one that carries exchanges.
     pub fn wait(self) -> Result<(), Unavailable> {
-        let Some(slot) = self.0 else { return Ok(()) };
-        let mut answer = slot.answer.lock();
-        loop {
-            if let Some(result) = answer.result {
-                return result;
+        for slot in [self.slot, self.other].into_iter().flatten() {
+            let mut answer = slot.answer.lock();
+            while answer.result.is_none() {
+                slot.answered.wait(&mut answer);
             }
-            slot.answered.wait(&mut answer);
+            answer.result.unwrap_or(Err(Unavailable))?;
         }
+        Ok(())
     }
 }
 
@@ -190,6 +245,22 @@ mod tests {
         let (ack, commit) = Commit::pair();
         drop(ack);
         assert_eq!(commit.wait(), Err(Unavailable), "a store that is gone has not written");
+    }
+
+    #[tokio::test]
+    async fn a_commit_of_two_waits_for_both() {
+        for (first, second) in [(Ok(()), Ok(())), (Err(Unavailable), Ok(())), (Ok(()), Err(Unavailable))] {
+            let ((one, commit), (two, other)) = (Commit::pair(), Commit::pair());
+            two.send(second);
+            let waiting = tokio::spawn(commit.and(other).done());
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished());
+            one.send(first);
+            assert_eq!(waiting.await.expect("nobody panics"), first.and(second));
+        }
+        let (ack, commit) = Commit::pair();
+        ack.send(Err(Unavailable));
+        assert_eq!(Commit::ready().and(commit).wait(), Err(Unavailable));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ mod directory;
 pub mod journal;
 #[cfg(test)]
 pub(crate) mod model;
+pub(crate) mod record;
 pub mod revoked;
 pub mod sqlite;
 pub mod table;

@@ -151,7 +151,7 @@ impl RowsShared {
                     *row = Restored { last_used_at, data, ..Restored::of(&session) };
                 }
             }
-            Change::Data { session, space, value, epoch } => {
+            Change::Data { session, space, value, epoch, .. } => {
                 if let Some(row) = rows.get_mut(&session.id()) {
                     assert!(session.data_stands(space, epoch), "nothing failed before it");
                     row.data.retain(|(held, _)| *held != space);
@@ -168,7 +168,7 @@ impl RowsShared {
                 self.owed.lock().extend(sessions.iter().map(|(ended, _)| ended.id()));
             }
             Change::Put { .. } => {}
-            Change::Data { session, space, value, epoch } => {
+            Change::Data { session, space, value, epoch, .. } => {
                 session.data_written(space, epoch, value.as_ref(), false);
             }
         }

@@ -34,6 +34,7 @@ mod changes;
 mod fixtures;
 mod limits;
 mod shard;
+mod travel;
 
 pub use limits::{Limits, PerSubject, WhenFull};
 
@@ -134,7 +135,7 @@ pub struct Table {
     ended: Cache<TokenDigest, (End, SessionId)>,
     limits: RwLock<Limits>,
     clocks: InForce,
-    journal: Option<Arc<dyn Journal>>,
+    journal: RwLock<Option<Arc<dyn Journal>>>,
 }
 
 impl Table {
@@ -151,7 +152,7 @@ impl Table {
                 .build(),
             limits: RwLock::new(limits),
             clocks: InForce::default(),
-            journal,
+            journal: RwLock::new(journal),
         };
         table.clocks.set(&clocks);
         table
@@ -429,12 +430,12 @@ impl Table {
     }
 
     fn write(&self, change: impl FnOnce() -> Change) -> Commit {
-        self.journal.as_ref().map_or(Commit::ready(), |journal| journal.write(change()))
+        self.journal.read().as_ref().map_or(Commit::ready(), |journal| journal.write(change()))
     }
 
     /// Whether a change is likely to become durable; see [`Journal::can_write`].
     pub fn can_write(&self) -> bool {
-        self.journal.as_ref().is_none_or(|journal| journal.can_write())
+        self.journal.read().as_ref().is_none_or(|journal| journal.can_write())
     }
 
     /// Which sessions of the subject of `session` have to end for it, besides those that leave anyway.

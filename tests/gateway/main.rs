@@ -64,6 +64,7 @@ mod tls;
 mod tls_clients;
 mod tls_redirect;
 mod tunnels;
+mod upgrade;
 mod upgrades;
 mod upstream_health;
 mod upstream_sign_in;

@@ -1,8 +1,9 @@
 //! What systemd, a log rotation and a balancer rely on.
 
+use crate::support::command::vestibule;
 use crate::support::gateway::BINARY;
 use crate::support::wait::{now, until};
-use crate::support::{HOST, Setup, Upstream, Wire};
+use crate::support::{Gateway, HOST, Setup, Upstream, Wire};
 use rustix::process::Signal;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -44,6 +45,61 @@ fn a_supervisor_is_told_how_far_it_is() {
     assert!(gateway.wait_for_end(Duration::from_secs(5)).is_some());
 }
 
+#[test]
+fn an_upgrade_is_a_command_and_the_supervisor_is_told_whom_to_watch() {
+    let upstream = Upstream::recording();
+    let (socket, path) = notifications("upgrade");
+    let mut gateway = Setup::before(&upstream)
+        .set("upgrade", "{ socket: run/upgrade.sock }")
+        .environment("NOTIFY_SOCKET", path.to_str().expect("text"))
+        .start();
+    assert_eq!(told(&socket), ["READY=1"]);
+    let cookie = {
+        let alice = gateway.browser();
+        alice.sign_in("alice");
+        alice.stolen_cookie()
+    };
+    let asks = |gateway: &Gateway, arguments: &[&str]| {
+        vestibule(gateway.folder().path(), &[&["upgrade"], arguments].concat(), "")
+    };
+
+    // Nothing is begun with a file that has a mistake; and what is begun all the same comes to nothing.
+    let routes = gateway.section("routes");
+    gateway.change("routes", "[{ name: broken }]");
+    let refused = asks(&gateway, &["-c", "vestibule.yaml"]);
+    assert!(refused.code == 2 && refused.err.contains("routes"), "{refused:?}");
+    let refused = asks(&gateway, &["--socket", "run/upgrade.sock"]);
+    assert!(refused.code == 1 && refused.err.contains("before it took over"), "{refused:?}");
+    assert!(refused.err.contains("goes on"), "{refused:?}");
+    gateway.change("routes", &routes);
+    until("the file is taken up or left", || {
+        (gateway.admin("GET", "/readyz", "").status() == 200).then_some(())
+    });
+    let page = gateway.get("/page").header("Cookie", &cookie).send();
+    assert_eq!(page.status(), 200);
+
+    let done = asks(&gateway, &["-c", "vestibule.yaml"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let process = done.out.split(' ').nth(1).and_then(|number| number.parse::<i32>().ok());
+    let process = process.unwrap_or_else(|| panic!("it says which process has taken over: {done:?}"));
+    gateway.adopt(process);
+    let named = until("the new main process is named", || {
+        told(&socket).iter().find_map(|line| line.strip_prefix("MAINPID=").map(str::to_owned))
+    });
+    assert_eq!(named, process.to_string());
+    assert!(gateway.wait_for_end(Duration::from_secs(10)).is_some_and(|status| status.success()));
+    let page = gateway.get("/page").header("Cookie", &cookie).send();
+    assert_eq!(page.status(), 200);
+    // From here on the new one alone speaks; whatever the old one had to say it has said.
+    let mut rest = Vec::new();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout can be set");
+    let mut bytes = [0; 1024];
+    while let Ok(read) = socket.recv(&mut bytes) {
+        rest.extend_from_slice(&bytes[..read]);
+    }
+    assert!(!String::from_utf8_lossy(&rest).contains("STOPPING"), "the service goes on");
+}
+
 /// A process whose descriptor 3 is this socket.
 struct Passed(Child);
 
@@ -82,6 +138,31 @@ fn a_socket_that_was_opened_for_it_is_used() {
     between.write(format!("GET /public HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
     let _second = Passed::start(folder.path(), OwnedFd::from(socket));
     assert_eq!(between.response().status(), 200);
+}
+
+#[test]
+fn a_socket_that_was_opened_for_it_goes_on_at_an_upgrade() {
+    let upstream = Upstream::recording();
+    let folder = Setup::before(&upstream).set("upgrade", "{ socket: run/upgrade.sock }").write();
+    let address = folder.address("public");
+    let socket = TcpListener::bind(address).expect("the port is free");
+    let mut first = Passed::start(folder.path(), OwnedFd::from(socket));
+    let asks = || {
+        let mut wire = Wire::to(address);
+        wire.write(format!("GET /public HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"));
+        wire.response().status()
+    };
+    assert_eq!(asks(), 200);
+    let second = Command::new(BINARY)
+        .args(["run", "--upgrade", "-c", "vestibule.yaml"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let _second = Passed(second.expect("the binary starts"));
+    let status = until("the first one ends", || first.0.try_wait().expect("it can be asked"));
+    assert!(status.success(), "{status}");
+    assert_eq!(asks(), 200);
 }
 
 #[test]

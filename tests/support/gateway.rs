@@ -309,6 +309,10 @@ pub(crate) struct Gateway {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     child: Child,
+    /// Processes from which another one took over, or was to.
+    former: Vec<Child>,
+    /// A process that this one has started itself, to take over.
+    heir: Option<Pid>,
     output: Output,
     readers: Vec<JoinHandle<()>>,
 }
@@ -337,6 +341,8 @@ impl Gateway {
             arguments,
             environment,
             child,
+            former: Vec::new(),
+            heir: None,
             output,
             readers,
         };
@@ -360,6 +366,62 @@ impl Gateway {
     pub(crate) fn start_unseen(&mut self) {
         self.child = spawn(&self.folder, &self.arguments, &self.environment);
         self.readers.extend(self.output.read(&mut self.child));
+    }
+
+    /// Starts another process that takes over from this one, and waits until it has.
+    pub(crate) fn upgrade(&mut self) {
+        let served = self.started();
+        self.start_upgrade();
+        let taken = wait::within(wait::PATIENCE, || (self.started() > served).then_some(()));
+        assert!(taken.is_some(), "nobody took over:\n{}", self.everything().join("\n"));
+    }
+
+    /// Starts another process that is to take over, and does not look whether it does.
+    pub(crate) fn start_upgrade(&mut self) {
+        let arguments = [self.arguments.clone(), vec!["--upgrade".to_owned()]].concat();
+        let child = spawn(&self.folder, &arguments, &self.environment);
+        self.former.push(std::mem::replace(&mut self.child, child));
+        self.readers.extend(self.output.read(&mut self.child));
+    }
+
+    /// The process of this number was started by the gateway to take over, and is ended with it.
+    pub(crate) fn adopt(&mut self, process: i32) {
+        self.heir = Pid::from_raw(process);
+    }
+
+    /// The process that was to take over has ended, and how; the one before is the gateway again.
+    pub(crate) fn upgrade_failed(&mut self) -> ExitStatus {
+        let status = self.wait_for_end(wait::PATIENCE).expect("the new process ends");
+        self.child = self.former.pop().expect("there was one before");
+        status
+    }
+
+    /// Waits until every process has ended from which another one took over; `None`: some goes on.
+    pub(crate) fn former_end(&mut self, span: Duration) -> Option<()> {
+        let ended = wait::within(span, || {
+            let ended = |child: &mut Child| child.try_wait().expect("a child can be asked");
+            let ended: Option<Vec<ExitStatus>> = self.former.iter_mut().map(ended).collect();
+            ended
+        })?;
+        assert!(ended.iter().all(ExitStatus::success), "{ended:?}");
+        self.former.clear();
+        Some(())
+    }
+
+    /// Signals the first of those processes that have not ended.
+    pub(crate) fn signal_former(&self, signal: Signal) {
+        let former = self.former.first().expect("there was one before");
+        kill_process(Pid::from_child(former), signal).expect("a child of ours takes signals");
+    }
+
+    /// How many processes have begun to serve.
+    pub(crate) fn started(&self) -> usize {
+        self.lines().iter().filter(|line| line["event"] == "started").count()
+    }
+
+    /// What stands behind a top-level key.
+    pub(crate) fn section(&self, key: &str) -> String {
+        self.sections[key].clone()
     }
 
     /// Ends the process in good order and starts another one.
@@ -561,6 +623,14 @@ impl Gateway {
     /// Ends the process and says what was found in its output and may not be there.
     fn leaks(&mut self) -> Vec<String> {
         // It may have ended by itself.
+        if let Some(heir) = self.heir.take() {
+            // It may have ended by itself.
+            let _ = kill_process(heir, Signal::KILL);
+        }
+        for mut child in self.former.drain(..) {
+            drop(child.kill());
+            drop(child.wait());
+        }
         drop(self.child.kill());
         drop(self.child.wait());
         for reader in self.readers.drain(..) {

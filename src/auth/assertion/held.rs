@@ -123,10 +123,12 @@ mod tests {
     use super::*;
     use crate::domain::decision::Believed;
     use crate::domain::identity::{ClaimValue, Claims, Identity};
+    use crate::domain::token_facts::TokenFacts;
 
     fn token(subject: &str, claim: &str) -> Credential {
         let claims = Claims::from([("note".to_owned(), ClaimValue::Text(claim.to_owned()))]);
         Credential::Token(Arc::new(Believed {
+            token: TokenFacts::default(),
             identity: Identity::new(subject, "api", &claims).expect("an identity"),
             expires_at: Timestamp::from_secs(100),
             entry: EntryId(1),

@@ -174,6 +174,7 @@ mod tests {
     use crate::domain::access::EntryId;
     use crate::domain::decision::Believed;
     use crate::domain::identity::{ClaimValue, Claims as IdentityClaims, Identity};
+    use crate::domain::token_facts::TokenFacts;
     use std::sync::Arc;
 
     const WIKI: Audience<'_> = Audience { name: "wiki", number: 0 };
@@ -195,6 +196,7 @@ mod tests {
             (EMAIL.to_owned(), ClaimValue::Text("zoë@example.com".to_owned())),
         ]);
         Credential::Token(Arc::new(Believed {
+            token: TokenFacts::default(),
             identity: Identity::new("Zoë, %41", "https://id.example.com", &claims).expect("an identity"),
             expires_at: Timestamp::from_secs(expires_at),
             entry: EntryId(7),

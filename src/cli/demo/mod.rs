@@ -49,7 +49,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
         }
         Err(error) => return Err(Failure::failed(error)),
     };
-    let ready = server::start(&config).map_err(|error| match error {
+    let ready = server::start(&config, server::Origin::Nothing).map_err(|error| match error {
         server::StartError::Bind { .. } => {
             Failure::failed(format!("{error} Name another port with `--port`."))
         }

@@ -18,6 +18,7 @@ mod secrets;
 mod sessions;
 mod tls;
 mod token_terms;
+mod upgrade;
 mod upstream_care;
 mod upstream_ways;
 mod upstreams;
@@ -97,6 +98,7 @@ impl<'a> Resolver<'a> {
         let pages = self.pages();
         let drain = self.raw.drain.as_ref().map_or(DRAIN, |drain| drain.length);
         let drain_delay = self.raw.drain_delay.as_ref().map_or(Duration::ZERO, |delay| delay.length);
+        let upgrade = self.upgrade(admin.as_ref().map(|admin| &admin.address));
         self.warn_of_unused();
         Config {
             file: self.file.to_owned(),
@@ -119,6 +121,7 @@ impl<'a> Resolver<'a> {
             pages,
             drain,
             drain_delay,
+            upgrade,
             files: self.files,
         }
     }

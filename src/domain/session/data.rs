@@ -29,6 +29,15 @@ impl Session {
         });
     }
 
+    /// Takes in what another process says that it holds in a space.
+    pub(crate) fn follow_data(&self, space: SpaceId, value: Option<HeaderValue>) {
+        self.held(|session, rest| {
+            if !session.is_over() {
+                edit(rest, |rest| rest.edit(space, |space| space.set(value, false)));
+            }
+        });
+    }
+
     /// Replaces what it holds in a space by what `apply` makes of it; nobody else comes in between.
     ///
     /// `durable`: a store is told of it, and says by [`Session::data_written`] what came of that. `told` runs before

@@ -154,6 +154,17 @@ impl Restored {
 }
 
 impl Session {
+    /// Becomes what another process says that it is; its life goes on, as long as it lives. The one that took over, and what
+    /// the table finds it by besides. `None`: it has ended, moved already, or is that.
+    pub(crate) fn follow(&self, kept: &Restored) -> Option<(Self, Option<Self>)> {
+        if Restored::of(self) == *kept {
+            return None;
+        }
+        let (next, ()) = self.hand_over(|_, _| Some(kept.revive().0), |_| ())?;
+        let before = next.predecessor().map(|before| next.of_predecessor(&before));
+        Some((next, before))
+    }
+
     /// The token that the session had before, as an allocation of its own for the table to find: it has moved already.
     pub(crate) fn of_predecessor(&self, before: &Predecessor) -> Self {
         let head = Head {

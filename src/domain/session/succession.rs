@@ -226,7 +226,7 @@ impl Session {
         self.hand_over(make, told)
     }
 
-    fn hand_over<T>(
+    pub(super) fn hand_over<T>(
         &self,
         make: impl FnOnce(&Self, &mut Rest) -> Option<Self>,
         told: impl FnOnce(&Self) -> T,

@@ -10,6 +10,7 @@ use crate::domain::access::EntryId;
 use crate::domain::decision::{Believed, Rejection};
 use crate::domain::session::{Cause, End, Kind};
 use crate::domain::time::Timestamp;
+use crate::proxy::admit;
 use crate::proxy::context::Context;
 use crate::proxy::parts::{NewSession, Parts};
 use crate::proxy::read;
@@ -32,7 +33,7 @@ pub(super) async fn trade(
         return Err(Rejection::BadForm("other_origin"));
     }
     let wall = parts.clock.wall();
-    let token = believed(head, ctx, wall)?;
+    let token = believed(head, ctx, wall).await?;
     let terms = ctx.snapshot.token_terms.iter().find(|terms| terms.id == token.entry);
     let name = &terms.ok_or(Rejection::BadBearer("other_entry"))?.name;
     let presented = presented_sessions(parts, head, ctx)?;
@@ -63,14 +64,24 @@ pub(super) async fn trade(
 }
 
 /// The token of the request, if it may be traded.
-fn believed(head: &RequestHeader, ctx: &Context, wall: Timestamp) -> Result<Arc<Believed>, Rejection> {
+async fn believed(head: &RequestHeader, ctx: &Context, wall: Timestamp) -> Result<Arc<Believed>, Rejection> {
     let field = head.headers.get(AUTHORIZATION).ok_or(Rejection::Unauthenticated(Cause::Absent))?;
     let traded = ctx.snapshot.token_terms.iter().filter(|terms| terms.exchange);
     let accepted: Vec<EntryId> = traded.map(|terms| terms.id).collect();
-    let token = match ctx.snapshot.bearer.believe(field.as_bytes(), &accepted, wall) {
-        Ok(token) => token,
-        Err(BearerRefusal::OtherScheme) => return Err(Rejection::Unauthenticated(Cause::Absent)),
-        Err(refusal) => return Err(Rejection::BadBearer(refusal.reason())),
+    let mut asked = 0;
+    let token = loop {
+        match ctx.snapshot.bearer.believe(field.as_bytes(), &accepted, wall) {
+            Ok(token) => break token,
+            Err(BearerRefusal::OtherScheme) => return Err(Rejection::Unauthenticated(Cause::Absent)),
+            Err(BearerRefusal::Unavailable(why)) => return Err(Rejection::Unjudged(why)),
+            Err(BearerRefusal::Ask(mut question)) => {
+                asked += 1;
+                if asked > admit::QUESTIONS_MAX || !question.answered().await {
+                    return Err(Rejection::Unjudged("token_not_known_yet"));
+                }
+            }
+            Err(refusal) => return Err(Rejection::BadBearer(refusal.reason())),
+        }
     };
     if token.token.confirmation.is_some() || bearer::is_dpop(field.as_bytes()) {
         return Err(Rejection::BadBearer("token_bound"));

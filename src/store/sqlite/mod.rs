@@ -92,12 +92,16 @@ impl SqliteFile {
             tell: Box::new(tell),
         });
         let Self { path, database, .. } = self;
-        let farewell = writer::Farewell(shared.clone());
-        let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
-            writer::run(database, &farewell.0);
-        })?;
+        let thread = write_to(database, &shared)?;
         Ok(Arc::new(SqliteStore { shared, path, thread: Mutex::new(Some(thread)) }))
     }
+}
+
+fn write_to(database: Database, shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let farewell = writer::Farewell(shared.clone());
+    std::thread::Builder::new().name("store".into()).spawn(move || {
+        writer::run(database, &farewell.0);
+    })
 }
 
 /// Whether the store can be written.
@@ -220,6 +224,31 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Opens the file again after [`SqliteStore::stop`], and writes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteFile::open`]; the store stays as it was, and cannot be written.
+    pub fn resume(&self) -> Result<(), OpenError> {
+        let resumed = Database::open(&self.path).and_then(|database| {
+            {
+                let mut queue = self.shared.queue.lock();
+                (queue.is_stopping, queue.is_closed, queue.is_down) = (false, false, false);
+            }
+            write_to(database, &self.shared).map_err(|error| file::Problem::System(error).of(&self.path))
+        });
+        match resumed {
+            Ok(thread) => *self.thread.lock() = Some(thread),
+            Err(error) => {
+                self.shared.note_health(Some(&error.to_string()));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 impl SqliteStore {
     /// Ends the thread as a crash does: what it has not begun to write is lost.
@@ -277,7 +306,7 @@ impl Journal for SqliteStore {
                 self.shared.queue.lock().end(sessions, ack);
             }
             Change::Put { session } => self.shared.queue.lock().put(session, ack),
-            Change::Data { session, space, value, epoch } => {
+            Change::Data { session, space, value, epoch, .. } => {
                 self.shared.queue.lock().data(Data { session, space, value, epoch, ack });
             }
         }

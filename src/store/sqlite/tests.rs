@@ -550,6 +550,7 @@ fn a_patch_that_comes_after_the_end_is_dropped() {
     let late = Change::Data {
         session: session.clone(),
         space: SPACE,
+        former: None,
         value: Some(HeaderValue::from_static("{\"a\":1}")),
         epoch: 0,
     };

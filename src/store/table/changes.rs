@@ -7,12 +7,13 @@ use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
 use crate::store::journal::{Change, Commit};
 use http::HeaderValue;
+use std::cell::Cell;
 
 impl Table {
     /// Notes a use of a session, like [`Session::touch`], and tells whether it wrote.
     pub fn touch(&self, session: &Session, now: Timestamp) -> bool {
         let wrote = session.touch_by(now, &self.clocks.of(session.kind()));
-        if let (true, Some(journal)) = (wrote, &self.journal) {
+        if wrote && let Some(journal) = &*self.journal.read() {
             journal.touched(session);
         }
         wrote
@@ -33,15 +34,19 @@ impl Table {
         apply: impl FnOnce(Option<&HeaderValue>) -> Result<Option<HeaderValue>, E>,
     ) -> Result<Commit, PatchError<E>> {
         let lifetimes = self.clocks.of(session.kind());
+        let before = Cell::new(None);
         let told = |session: &Session, value, epoch| {
-            self.write(|| Change::Data { session: session.clone(), space, value, epoch })
+            let former = before.take();
+            self.write(|| Change::Data { session: session.clone(), space, former, value, epoch })
         };
         // `None`: there is news, and the store cannot take it.
         let apply = |former: Option<&HeaderValue>| {
             let value = apply(former).map_err(Some)?;
+            before.set(former.cloned());
             if value.as_ref() == former || self.can_write() { Ok(value) } else { Err(None) }
         };
-        match session.patch(space, now, &lifetimes, self.journal.is_some(), apply, told) {
+        let keeps = self.journal.read().as_ref().is_some_and(|journal| journal.keeps());
+        match session.patch(space, now, &lifetimes, keeps, apply, told) {
             Ok(patched) => Ok(patched.unwrap_or(Commit::ready())),
             Err(PatchError::Refused(None)) => Ok(Commit::refused()),
             Err(PatchError::Refused(Some(refused))) => Err(PatchError::Refused(refused)),
