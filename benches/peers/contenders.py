@@ -153,11 +153,19 @@ class Contender:
         command = [peer.program, *(filled(part, values) for part in peer.command)]
         environment = {name: filled(value, values) for name, value in peer.environment}
         self.server = machine.Server(peer.name.replace(" ", "-"), command, self.ports["PORT"], machine.PROXY_CORE, folder, environment)
-        self.session = f"session={values['SESSION']}"
-        if peer.name == "vestibule":
-            self.session = credentials.vestibule_session(self.ports, folder)
-        elif peer.name == "Apache":
-            self.session = credentials.apache_session(self.ports, folder, values["SECRET"])
+        try:
+            self.session = self.sign_in(values)
+        except BaseException:
+            self.server.stop()
+            raise
+
+    def sign_in(self, values):
+        """The cookie of a session: one of the peer's making where it makes them."""
+        if self.peer.name == "vestibule":
+            return credentials.vestibule_session(self.ports, self.folder)
+        if self.peer.name == "Apache":
+            return credentials.apache_session(self.ports, values["SECRET"])
+        return f"session={values['SESSION']}"
 
     def credential(self, kind, values):
         """The header line of a credential, or none."""

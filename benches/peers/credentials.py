@@ -8,6 +8,7 @@ import pathlib
 import re
 import secrets
 import subprocess
+import time
 import urllib.parse
 
 ISSUER = "https://id.example.com"
@@ -56,7 +57,7 @@ def make(folder: pathlib.Path):
     for name in ["tls", "issuer"]:
         kind = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if name == "tls" else ["rsa:2048"]
         openssl(folder, "req", "-x509", "-newkey", *kind, "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.crt",
-                "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+                "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE")
     openssl(folder, "x509", "-in", "issuer.crt", "-noout", "-pubkey", "-out", "issuer.pem")
     modulus = subprocess.run(["openssl", "x509", "-in", "issuer.crt", "-noout", "-modulus"], cwd=folder, check=True,
                              capture_output=True, text=True).stdout.strip().partition("=")[2]
@@ -86,6 +87,11 @@ def make(folder: pathlib.Path):
     }
 
 
+def require(holds, what):
+    if not holds:
+        raise ValueError(what)
+
+
 def vestibule_session(ports, folder):
     """Opens a session through the operator's door; the cookie."""
     door = http.client.HTTPConnection("127.0.0.1", ports["ADMIN"], timeout=10)
@@ -93,22 +99,22 @@ def vestibule_session(ports, folder):
     door.request("POST", "/sessions", json.dumps({"subject": "alice"}), {"Authorization": f"Bearer {token}"})
     answer = door.getresponse()
     text = answer.read().decode()
-    assert answer.status == 201, f"POST /sessions: {answer.status} {text}"
+    require(answer.status == 201, f"POST /sessions: {answer.status} {text}")
     cookie = json.loads(text)["cookie"]
     return f"{cookie['name']}={cookie['value']}"
 
 
-def apache_session(ports, _folder, secret):
+def apache_session(ports, secret):
     """Signs in as OpenID Connect says (form_post of an ID token that this bench, the provider, has signed); the cookie."""
     at = http.client.HTTPConnection("127.0.0.1", ports["PORT"], timeout=10)
-    at.request("GET", "/session/sign-in")
+    at.request("GET", "/session/sign-in", headers={"Accept": "text/html"})
     answer = at.getresponse()
     answer.read()
     location = answer.getheader("Location") or ""
     asked = urllib.parse.parse_qs(urllib.parse.urlsplit(location).query)
-    assert answer.status == 302 and "nonce" in asked, f"no sign-in: {answer.status} {location}"
+    require(answer.status == 302 and "nonce" in asked, f"no sign-in: {answer.status} {location}")
     state_cookie = answer.getheader("Set-Cookie").partition(";")[0]
-    payload = {**claims(), "nonce": asked["nonce"][0], "iat": 1_700_000_000}
+    payload = {**claims(), "nonce": asked["nonce"][0], "iat": int(time.time())}
     form = urllib.parse.urlencode({"id_token": token_hs256(secret, payload), "state": asked["state"][0]})
     at.request("POST", "/session/callback", form,
                {"Cookie": state_cookie, "Content-Type": "application/x-www-form-urlencoded"})
@@ -116,5 +122,5 @@ def apache_session(ports, _folder, secret):
     body = answer.read().decode(errors="replace")
     cookies = [re.match(r"(session=[^;]+)", value) for value in answer.headers.get_all("Set-Cookie") or []]
     cookies = [match.group(1) for match in cookies if match]
-    assert cookies, f"no session: {answer.status} {body[:300]}"
+    require(cookies, f"no session: {answer.status} {body[:300]}")
     return cookies[0]

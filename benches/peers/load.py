@@ -1,4 +1,7 @@
-"""The load: h2load for HTTP, `peers_websocket` for WebSockets; and what both say afterwards."""
+"""The load: h2load as fast as answers come; `peers_load` at a fixed rate, and for WebSockets; and what both say afterwards.
+
+h2load keeps a rate too, but sends each connection's requests in bursts, which is what its latencies then measure.
+"""
 
 import dataclasses
 import re
@@ -7,7 +10,7 @@ import subprocess
 import machine
 import statistic
 
-CONNECTIONS, STREAMS, WEBSOCKETS = 32, 8, 16
+CONNECTIONS, STREAMS = 32, 8
 # What a browser's script sends, less the credential.
 FIELDS = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -43,49 +46,46 @@ def statuses(text):
     return by_class, max(int(failed.group(2)), int(failed.group(3)))
 
 
-def log_latencies(text):
-    """Microseconds of each answer in h2load's log (start, status, duration), sorted."""
-    return sorted(int(line.split("\t")[2]) for line in text.splitlines() if line.count("\t") >= 2)
-
-
-def http(contender, job, path, seconds, rate, values):
-    """Loads `path` for so many seconds; `rate` requests a second, or as many as get through where it is 0."""
-    scheme, port = ("https", contender.ports["TLS_PORT"]) if job.tls else ("http", contender.ports[path.port])
+def saturation(contender, job, entry, seconds, values):
+    """As many requests as get through in so many seconds."""
+    scheme, port = ("https", contender.ports["TLS_PORT"]) if job.tls else ("http", contender.ports[entry.port])
     connections, streams = (CONNECTIONS // 4, STREAMS) if job.http2 else (CONNECTIONS, 1)
-    log = contender.folder / "h2load.log"
-    log.unlink(missing_ok=True)
     command = ["h2load", "--threads=1", f"--clients={connections}", f"--max-concurrent-streams={streams}", f"--duration={seconds}",
                f"--connect-to=127.0.0.1:{port}", *(["--h1"] if not job.http2 else [])]
-    if rate:
-        command += [f"--rps={rate / connections:.3f}", f"--log-file={log}"]
     for field in (*FIELDS, *contender.credential(job.credential, values)):
         command.append(f"--header={field}")
-    text = run([*command, f"{scheme}://localhost:{port}{path.path}/page"], seconds)
+    text = run([*command, f"{scheme}://localhost:{port}{entry.path}/page"], seconds)
     by_class, errors = statuses(text)
     expected = job.expected // 100 * 100
     others = sum(count for kind, count in by_class.items() if kind != expected)
     if others or errors or not by_class[expected]:
         raise ValueError(f"{contender.peer.name}: answers other than {job.expected}:\n{text}")
-    return Outcome(by_class[expected], seconds, log_latencies(log.read_text()) if rate else [])
+    return Outcome(by_class[expected], seconds, [])
 
 
-def download(contender, path, _seconds, values):
+def fixed(program, contender, job, entry, seconds, rate, values):
+    """So many requests (or messages) a second; at a rate of 0 as fast as answers come."""
+    websocket = job.key == "websocket"
+    kind = "websocket" if websocket else "tls-h2" if job.http2 else "tls-h1" if job.tls else "h1"
+    port = contender.ports["TLS_PORT" if job.tls else entry.port]
+    path = entry.path if websocket else f"{entry.path}/page"
+    fields = () if websocket else (*FIELDS, *contender.credential(job.credential, values))
+    text = run([program, kind, port, path, CONNECTIONS, seconds, rate, job.expected, contender.folder / "tls.crt", *fields], seconds)
+    count, span, *latencies = text.split()
+    return Outcome(int(count), float(span), [int(latency) for latency in latencies])
+
+
+def download(contender, entry):
     """Ten downloads one after the other; counted in MB."""
-    port = contender.ports[path.port]
-    text = run(["h2load", "--h1", "--threads=1", "--clients=1", "--requests=10", "--window-bits=30", f"--connect-to=127.0.0.1:{port}",
-                f"http://localhost:{port}{path.path}/100MB"], 60)
+    port = contender.ports[entry.port]
+    text = run(["h2load", "--h1", "--threads=1", "--clients=1", "--requests=10", f"--connect-to=127.0.0.1:{port}",
+                f"http://localhost:{port}{entry.path}/100MB"], 60)
     by_class, errors = statuses(text)
     traffic = re.search(r"traffic: .*\((\d+)\) total", text)
     finished = re.search(r"finished in ([\d.]+)(us|ms|s)", text)
     if by_class[200] != 10 or errors or int(traffic.group(1)) < 1_000_000_000:
         raise ValueError(f"{contender.peer.name}: not ten downloads:\n{text}")
     return Outcome(1000, float(finished.group(1)) * {"us": 1e-6, "ms": 1e-3, "s": 1}[finished.group(2)], [])
-
-
-def websocket(contender, program, path, seconds, rate):
-    text = run([program, "load", contender.ports[path.port], path.path, WEBSOCKETS, seconds, int(rate)], seconds)
-    count, span, *latencies = text.split()
-    return Outcome(int(count), min(float(span), seconds) if rate == 0 else float(span), [int(latency) for latency in latencies])
 
 
 def run(command, seconds):
