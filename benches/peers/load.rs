@@ -156,7 +156,8 @@ impl Asker {
         let tcp = TcpStream::connect(("127.0.0.1", plan.port))?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let mut wire: Box<dyn Wire> = if plan.kind.starts_with("tls-") { secure(plan, tcp)? } else { Box::new(tcp) };
+        let mut wire: Box<dyn Wire> =
+            if plan.kind.starts_with("tls-") { secure(plan, tcp)? } else { Box::new(tcp) };
         let fields: String = plan.fields.iter().map(|field| format!("{field}\r\n")).collect();
         let opening = format!("GET {} HTTP/1.1\r\nHost: localhost:{}\r\n{fields}", plan.path, plan.port);
         let request = match plan.kind.as_str() {
@@ -248,7 +249,9 @@ impl Asker {
                 HEADERS if payload.iter().find(|byte| *byte & 0xe0 != 0x20) != Some(&0x88) => {
                     return Err(Error::other("not a 200"));
                 }
-                GOAWAY | RST_STREAM => return Err(Error::other("the server ends the connection or the stream")),
+                GOAWAY | RST_STREAM => {
+                    return Err(Error::other("the server ends the connection or the stream"));
+                }
                 _ => {}
             }
             if (kind == DATA || kind == HEADERS) && flags & END_STREAM != 0 {
@@ -320,11 +323,12 @@ fn secure(plan: &Plan, tcp: TcpStream) -> Result<Box<dyn Wire>> {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_file(&plan.certificate).map_err(Error::other)?;
     roots.add(certificate).map_err(Error::other)?;
-    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
     config.alpn_protocols = vec![if plan.kind == "tls-h2" { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     let name = ServerName::try_from("localhost").map_err(Error::other)?;
     let client = ClientConnection::new(Arc::new(config), name).map_err(Error::other)?;
