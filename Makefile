@@ -1,7 +1,7 @@
 # Each recipe is made of plain commands that can be copied without make. `tests/setup.sh` brings what a fresh Debian lacks.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench soak
+.PHONY: help demo check test bench bench-peers soak
 export CARGO_TERM_COLOR ?= auto
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -10,6 +10,7 @@ help:
 	@echo 'make check   format, lints, dependencies: a minute or two once built'
 	@echo 'make test    check, then every test: about ten minutes on a cold clone with two cores'
 	@echo 'make bench   figures of benches/README.md: some minutes, on an otherwise idle machine'
+	@echo 'make bench-peers  the same jobs by the gateway and by nginx, HAProxy, Envoy, Apache, Caddy and Traefik: about an hour with the build'
 	@echo 'make soak    the property tests with two thousand times the cases, and 200 kills of a loaded gateway: about an hour'
 
 demo:
@@ -28,6 +29,8 @@ check:
 test: check
 	@echo '--- unit, black-box and documentation tests'
 	cargo test --locked
+	@echo '--- the pure parts of the bench of peers'
+	python3 -m unittest discover benches/peers
 	@tests/setup.sh apps
 	@echo '--- a Flask application behind the gateway, with curl and Chromium'
 	VESTIBULE_BIN=$(TARGET)/debug/vestibule $(TARGET)/venv/bin/python -m pytest tests/apps
@@ -36,6 +39,14 @@ bench:
 	@tests/setup.sh build bench
 	@echo '--- release build (some minutes: link-time optimisation over everything), then the figures'
 	cargo bench --locked
+
+# PEERS='--jobs h1,session --rounds 3' chooses; `python3 benches/peers/run.py --help` tells all.
+bench-peers:
+	@tests/setup.sh build peers
+	@echo '--- release build (some minutes: link-time optimisation over everything), then about fifty minutes of rounds on both cores'
+	cargo build --locked --release --example peers_bare --example peers_load
+	cargo build --locked --release --bin vestibule
+	python3 benches/peers/run.py --target $(TARGET)/release --wheels $(TARGET)/peers $(PEERS)
 
 CASES ?= 500000
 KILLS ?= 200

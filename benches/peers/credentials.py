@@ -107,7 +107,9 @@ def vestibule_session(ports, folder):
 def apache_session(ports, secret):
     """Signs in as OpenID Connect says (form_post of an ID token that this bench, the provider, has signed); the cookie."""
     at = http.client.HTTPConnection("127.0.0.1", ports["PORT"], timeout=10)
-    at.request("GET", "/session/sign-in", headers={"Accept": "text/html"})
+    # The module ties a session to the host that it was opened on.
+    host = {"Host": f"localhost:{ports['PORT']}"}
+    at.request("GET", "/session/sign-in", headers={**host, "Accept": "text/html"})
     answer = at.getresponse()
     answer.read()
     location = answer.getheader("Location") or ""
@@ -117,7 +119,7 @@ def apache_session(ports, secret):
     payload = {**claims(), "nonce": asked["nonce"][0], "iat": int(time.time())}
     form = urllib.parse.urlencode({"id_token": token_hs256(secret, payload), "state": asked["state"][0]})
     at.request("POST", "/session/callback", form,
-               {"Cookie": state_cookie, "Content-Type": "application/x-www-form-urlencoded"})
+               {**host, "Cookie": state_cookie, "Content-Type": "application/x-www-form-urlencoded"})
     answer = at.getresponse()
     body = answer.read().decode(errors="replace")
     cookies = [re.match(r"(session=[^;]+)", value) for value in answer.headers.get_all("Set-Cookie") or []]
