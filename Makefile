@@ -11,7 +11,7 @@ help:
 	@echo 'make test    check, then every test: about ten minutes on a cold clone with two cores'
 	@echo 'make bench   figures of benches/README.md: some minutes, on an otherwise idle machine'
 	@echo 'make bench-peers  the same jobs by the gateway and by nginx, HAProxy, Envoy, Apache, Caddy and Traefik: about an hour with the build'
-	@echo 'make soak    the property tests with two thousand times the cases, and 200 kills of a loaded gateway: about an hour'
+	@echo 'make soak    the property tests with two thousand times the cases, and 200 kills of a loaded gateway, an hour of mixed load: about two hours'
 
 demo:
 	@tests/setup.sh build
@@ -50,8 +50,9 @@ bench-peers:
 
 CASES ?= 500000
 KILLS ?= 200
+SOAK ?= 1h
 soak:
-	@tests/setup.sh build
+	@tests/setup.sh build soak
 	@echo '--- holds both cores for about forty minutes: every property test with $(CASES) cases instead of 256'
 	PROPTEST_CASES=$(CASES) cargo test --locked --lib
 	@echo '--- as many conversations against a second reader of HTTP/1, a twentieth of them through the built gateway'
@@ -60,3 +61,6 @@ soak:
 	KILL_ROUNDS=$(KILLS) cargo test --locked --test gateway -- --nocapture whatever_was_acknowledged_survives
 	@echo '--- 100,000 hits without a cookie push nobody out'
 	HITS=100000 cargo test --locked --test gateway -- hits_without_a_cookie_cost_nothing
+	@echo '--- $(SOAK) of visitors who come, go and break off, applications that die, reloads: memory and descriptors stay; TLS by testssl.sh'
+	cargo build --locked
+	SOAK=$(SOAK) VESTIBULE_BIN=$(TARGET)/debug/vestibule python3 tests/soak/soak.py

@@ -38,6 +38,7 @@ def arguments():
     parser.add_argument("--only", default="", help="which contenders, by comma; left out: all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each load; a round has two")
+    parser.add_argument("--remark", default="", help="what else the report says of this run, such as another build")
     return parser.parse_args()
 
 
@@ -191,6 +192,7 @@ def main():
     busy = machine.busy_now()
     when = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     note = f"{when}; {machine.described()}; others used {busy:.0%} of the cores before the start"
+    note += f"; {options.remark}" if options.remark else ""
     print(note + "\n", flush=True)
     if busy > BUSY:
         print("warning: the machine is not idle; CPU time a request suffers a little from that, speed and latencies much\n", flush=True)
