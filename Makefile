@@ -43,7 +43,7 @@ bench:
 # PEERS='--jobs h1,session --rounds 3' chooses; `python3 benches/peers/run.py --help` tells all.
 bench-peers:
 	@tests/setup.sh build peers
-	@echo '--- release build (some minutes: link-time optimisation over everything), then about fifty minutes of rounds on both cores'
+	@echo '--- release build (some minutes: link-time optimisation over everything), then forty minutes of rounds on both cores'
 	cargo build --locked --release --example peers_bare --example peers_load
 	cargo build --locked --release --bin vestibule
 	python3 benches/peers/run.py --target $(TARGET)/release --wheels $(TARGET)/peers $(PEERS)

@@ -158,7 +158,7 @@ impl Asker {
         tcp.set_read_timeout(Some(Duration::from_secs(20)))?;
         let mut wire: Box<dyn Wire> =
             if plan.kind.starts_with("tls-") { secure(plan, tcp)? } else { Box::new(tcp) };
-        let fields: String = plan.fields.iter().map(|field| format!("{field}\r\n")).collect();
+        let fields: String = plan.fields.iter().flat_map(|field| [field, "\r\n"]).collect();
         let opening = format!("GET {} HTTP/1.1\r\nHost: localhost:{}\r\n{fields}", plan.path, plan.port);
         let request = match plan.kind.as_str() {
             "websocket" => {
@@ -172,7 +172,7 @@ impl Asker {
                     return Err(Error::other(format!("no WebSocket: {head}")));
                 }
                 let mut message = vec![0x5a; 8 + PAYLOAD];
-                message[..8].copy_from_slice(&[0x82, 0x80 | 126, 0, PAYLOAD as u8, 1, 2, 3, 4]);
+                message[..8].copy_from_slice(&[0x82, 0x80 | 0x7e, 0, PAYLOAD as u8, 1, 2, 3, 4]);
                 message
             }
             "tls-h2" => {

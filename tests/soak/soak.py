@@ -142,17 +142,20 @@ async def cycle(gateway, site, applications, span):
 
 
 async def settled(gateway, site, descriptors):
-    """Ends every session and waits until the gateway holds no more than `descriptors`, for so long as idle connections may last."""
+    """Ends every session and waits, for so long as idle connections may last; the descriptors that are left, and the resident memory.
+
+    The allocator gives pages back some time after they were freed, so the least of some seconds counts.
+    """
     await site.door("DELETE", "/sessions?source=local")
-    least = gateway.descriptors()
     for _ in range(QUIET_SECONDS * 2):
-        least = min(least, gateway.descriptors())
-        if least <= descriptors:
+        if gateway.descriptors() <= descriptors:
             break
         await asyncio.sleep(0.5)
-    # What is freed late is freed now: housekeeping runs every few seconds.
-    await asyncio.sleep(3)
-    return gateway.descriptors()
+    resident = []
+    for _ in range(QUIET_SECONDS // 4):
+        await asyncio.sleep(1)
+        resident.append(gateway.resident())
+    return gateway.descriptors(), min(resident)
 
 
 async def soak(gateway, span):
@@ -174,7 +177,7 @@ async def soak(gateway, span):
         wrong = await cycle(gateway, site, applications, length)
         if gateway.process.poll() is not None:
             return [*failed, *wrong, f"the gateway ended with {gateway.process.returncode}"]
-        descriptors, resident = await settled(gateway, site, start), gateway.resident()
+        descriptors, resident = await settled(gateway, site, start)
         first = first or resident
         failed += [f"cycle {number}: {what}" for what in wrong]
         if descriptors != start:

@@ -22,14 +22,14 @@ def openssl(folder, *arguments, check=True):
 def issue(folder):
     """An authority, its certificate for localhost, and what the authority says of that one (RFC 6960), to be stapled."""
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    openssl(folder, "req", "-x509", *key, "-days", 30, "-subj", "/CN=ours", "-keyout", "ca.key", "-out", "ca.crt")
+    openssl(folder, "req", "-x509", *key, "-days", 90, "-subj", "/CN=ours", "-keyout", "ca.key", "-out", "ca.crt")
     openssl(folder, "req", *key, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr")
     (folder / "names").write_text("subjectAltName=DNS:localhost\n")
-    openssl(folder, "x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", 30,
+    openssl(folder, "x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", 90,
             "-extfile", "names", "-out", "server.crt")
     (folder / "server.key").chmod(0o600)
     serial = openssl(folder, "x509", "-in", "server.crt", "-noout", "-serial").stdout.strip().partition("=")[2]
-    until = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=30)).strftime("%y%m%d%H%M%SZ")
+    until = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=90)).strftime("%y%m%d%H%M%SZ")
     (folder / "index.txt").write_text(f"V\t{until}\t\t{serial}\tunknown\t/CN=localhost\n")
     openssl(folder, "ocsp", "-index", "index.txt", "-CA", "ca.crt", "-rsigner", "ca.crt", "-rkey", "ca.key", "-issuer", "ca.crt",
             "-cert", "server.crt", "-ndays", 7, "-respout", "server.crt.ocsp")

@@ -18,6 +18,10 @@ class Refused(Exception):
     """An answer that this visitor should not have had."""
 
 
+class Away(Exception):
+    """The application died just now, or the gateway has too much to do: the visitor goes, and comes again."""
+
+
 class Connection:
     """One connection to the gateway; `async with` ends it however the block ends."""
 
@@ -67,10 +71,9 @@ class Connection:
         self.send(method, path, fields, body)
         status, answered = await self.head()
         text = (await self.body(answered)).decode(errors="replace")
-        # An application that died just now is a 502 or a 503, to anybody.
         if status in (502, 503):
-            self.site.count("application away")
-        elif status not in expected:
+            raise Away(f"{status} for {path.partition('?')[0]}")
+        if status not in expected:
             raise Refused(f"{method} {path}: {status} instead of {expected}: {text[:200]}")
         return status, answered, text
 
@@ -125,7 +128,9 @@ async def by_form(site):
         names = {name: hidden(form, name) for name in ("form_token", "return_to", "way")}
         data = urllib.parse.urlencode({"user": "alice", "password": site.password, **names})
         _, fields, _ = await browser.ask("POST", "/_vestibule/login", page + origin + encoded + f"Cookie: {jar}\r\n", data, (303,))
-        jar = next(value.partition(";")[0] for name, value in fields if name == "set-cookie" and value.startswith("session="))
+        jar = next((value.partition(";")[0] for name, value in fields if name == "set-cookie" and value.startswith("session=")), None)
+        if jar is None:
+            raise Refused(f"a sign-in without a cookie: {fields}")
         cookie = f"Cookie: {jar}\r\n"
         for _ in range(5):
             await browser.ask("GET", "/page", cookie)
@@ -189,7 +194,7 @@ async def downloads(site):
         browser.send("GET", "/public/big")
         status, fields = await browser.head()
         if status != 200:
-            return site.count("application away")
+            raise Away(f"{status} for /public/big")
         length = int(dict(fields)["content-length"])
         share = random.choice([1.0, 0.01, 0.3, 0.6])
         try:
@@ -262,6 +267,8 @@ async def come_and_go(site, kind, until):
     while loop.time() < until:
         try:
             await asyncio.wait_for(kind(site), 3 * PATIENCE)
+        except Away as away:
+            site.count(str(away))
         except Refused as refused:
             return f"{kind.__name__}: {refused}"
         except asyncio.TimeoutError:
