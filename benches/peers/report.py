@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import re
 
 import statistic
 
@@ -78,7 +79,7 @@ def svg(table, note):
     """Bars of CPU time, the best first; a line across each end shows the spread of the rounds."""
     rows = sorted((row for row in table.rows if row.cpu_micros), key=lambda row: row.cpu_micros.median)
     most = max((row.cpu_micros.most for row in rows), default=1)
-    height = TOP + len(rows) * (BAR + GAP) + 30
+    height = TOP + len(rows) * (BAR + GAP) + 44
     total = LEFT + WIDTH + 90
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {height}" width="{total}" height="{height}" '
@@ -93,12 +94,15 @@ def svg(table, note):
         middle = y + BAR / 2
         end, least, most_at = (LEFT + value / most * WIDTH for value in (row.cpu_micros.median, row.cpu_micros.least, row.cpu_micros.most))
         colour, weight = ("#1f6feb", 600) if row.name == "vestibule" else ("#b3bac5", 400)
-        label = row.name + (f" · {row.way.split(';')[0].split(':')[0]}" if row.way else "")
+        label = row.name + (f" · {re.split('[;:,]', row.way)[0]}" if row.way else "")
         parts += [
             f'<text x="{LEFT - 10}" y="{middle + 4.5:.1f}" text-anchor="end" font-weight="{weight}" fill="#1a1a1a">{html.escape(label)}</text>',
             f'<rect x="{LEFT}" y="{y}" width="{end - LEFT:.1f}" height="{BAR}" rx="2" fill="{colour}"/>',
             f'<path d="M{least:.1f} {middle:.1f}H{most_at:.1f}M{least:.1f} {middle - 4:.1f}v8M{most_at:.1f} {middle - 4:.1f}v8" stroke="#333333" fill="none"/>',
             f'<text x="{most_at + 8:.1f}" y="{middle + 4.5:.1f}" fill="#1a1a1a">{row.cpu_micros.median:,.1f}</text>',
         ]
-    parts += [f'<text x="12" y="{height - 10}" font-size="11" fill="#777777">{html.escape(note)}</text>', "</svg>", ""]
+    machine, _, conditions = note.partition("; others")
+    for line, y in [(machine, height - 26), (f"others{conditions}" if conditions else "", height - 10)]:
+        parts.append(f'<text x="12" y="{y}" font-size="11" fill="#777777">{html.escape(line)}</text>')
+    parts += ["</svg>", ""]
     return "\n".join(parts)
