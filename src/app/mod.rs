@@ -147,8 +147,8 @@ pub fn start(file: &Path, origin: Origin) -> Result<Ready, StartError> {
         config.upgrade.as_ref().map(|socket| bind_for_upgrades(socket, &mut sockets)).transpose()?;
     sockets.warn_of_unused();
     let trusts_system = config.upstreams.iter().any(UpstreamSettings::trusts_system);
-    let surroundings = Surroundings { runtime: signals.runtime(), clock: clock.clone() };
-    let builder = build::Builder::start(metrics.clone(), trusts_system, surroundings)?;
+    let around = Surroundings { runtime: signals.runtime(), clock: clock.clone() };
+    let builder = build::Builder::start(metrics.clone(), trusts_system, around)?;
     let now = clock.now();
     let snapshot = builder.build(loaded, None, 1);
     let store = kept.map(|kept| durable::start(kept, &clock, &metrics, &logs)).transpose()?;
@@ -163,31 +163,19 @@ pub fn start(file: &Path, origin: Origin) -> Result<Ready, StartError> {
         logs,
         draining: AtomicBool::new(false),
     });
-    let (alone, is_alone) = watch::channel(offer.is_none());
-    let store = match (offer, store) {
-        (Some(offer), _) => take_over(offer, &config, &parts, &clock, alone)?,
-        (None, Some(store)) => {
-            durable::load(&store, &parts)?;
-            Some(store)
-        }
-        (None, None) => None,
+    let is_first = offer.is_none();
+    let (alone, is_alone) = watch::channel(is_first);
+    let store = match offer {
+        Some(offer) => take_over(offer, &config, &parts, &clock, alone)?,
+        None => store,
     };
     if let Some(store) = &store {
-        durable::load_revocations(store, &parts)?;
+        load(store, &parts, is_first)?;
     }
     metrics.config_loaded(1, now);
     let reloader = Arc::new(Reloader::new(file, parts.clone(), builder, &config, seen, store.clone()));
     let control = Arc::new(OperatorControl::new(parts.clone(), reloader.clone()));
-    let mut inner = Vec::new();
-    if let (Some(settings), Some(bound)) = (&config.admin, admin) {
-        let door = Arc::new(AdminDoor::admin(settings, control.clone(), clock.clone()));
-        reloader.set_admin(door.clone());
-        inner.push((inner_door(bound), door));
-    }
-    if let Some(bound) = probes {
-        let door = Arc::new(AdminDoor::probes(control, clock.clone()));
-        inner.push((inner_door(bound), door));
-    }
+    let inner = inner_doors(&config, (admin, probes), &reloader, control, &clock);
     let upgrade = match asked_on {
         Some(socket) => {
             let listeners = named_listeners(&public, &inner, &socket)?;
@@ -222,6 +210,36 @@ pub fn start(file: &Path, origin: Origin) -> Result<Ready, StartError> {
         trusts_system,
     };
     Ok(Ready { server, parts, store })
+}
+
+/// What the store holds. The sessions of one that another process wrote until now came from there.
+fn load(store: &Arc<SqliteStore>, parts: &Parts, is_first: bool) -> Result<(), StartError> {
+    if is_first {
+        durable::load(store, parts)?;
+    }
+    durable::load_revocations(store, parts)?;
+    Ok(())
+}
+
+/// The operator's door and the probes, where they are bound.
+fn inner_doors(
+    config: &Config,
+    (admin, probes): (Option<Bound>, Option<Bound>),
+    reloader: &Reloader,
+    control: Arc<OperatorControl>,
+    clock: &Arc<SystemClock>,
+) -> Vec<(Door, Arc<AdminDoor>)> {
+    let mut inner = Vec::new();
+    if let (Some(settings), Some(bound)) = (&config.admin, admin) {
+        let door = Arc::new(AdminDoor::admin(settings, control.clone(), clock.clone()));
+        reloader.set_admin(door.clone());
+        inner.push((inner_door(bound), door));
+    }
+    if let Some(bound) = probes {
+        let door = Arc::new(AdminDoor::probes(control, clock.clone()));
+        inner.push((inner_door(bound), door));
+    }
+    inner
 }
 
 fn offer(config: &Config, place: &str) -> Result<Offer, UpgradeError> {

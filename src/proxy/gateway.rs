@@ -139,13 +139,7 @@ impl Gateway {
         let counts_activity = snapshot.route[route].counts_activity;
         if let Some(credential) = admission.credential() {
             ctx.record.identify(credential);
-            match (credential, &ctx.link) {
-                (Credential::Session(session), Some(link)) => link.tie(session.clone(), counts_activity),
-                (Credential::Token(token), Some(link)) => {
-                    link.tie_token(token.clone(), snapshot.revoked.clone());
-                }
-                _ => {}
-            }
+            tie(ctx, credential, counts_activity);
         }
         if let Some(limits) = limits {
             limits.once_admitted(&self.parts, ctx, &admission, &head.headers)?;
@@ -611,6 +605,15 @@ fn readable(head: &ResponseHeader, ctx: &mut Context) -> Result<(), Rejection> {
         }
     }
     answer::check(head.status, head.version, &head.headers).map_err(|flaw| Rejection::Upstream(flaw.reason()))
+}
+
+/// The exchange is cut when the session ends, or the token is revoked, that admits it.
+fn tie(ctx: &Context, credential: &Credential, counts_activity: bool) {
+    match (credential, &ctx.link) {
+        (Credential::Session(session), Some(link)) => link.tie(session.clone(), counts_activity),
+        (Credential::Token(token), Some(link)) => link.tie_token(token.clone(), ctx.snapshot.revoked.clone()),
+        (_, None) => {}
+    }
 }
 
 /// Whether the head, which the wire has checked, asks for the one protocol that a connection may switch to.
