@@ -1,0 +1,120 @@
+//! What the number of sessions, routes and tokens does to a running gateway: processor time a request, how long answers
+//! take, resident size.
+//!
+//! Not a criterion bench: what is measured is another process, by the system's accounting. Each request comes with another
+//! cookie or token, so that nothing is warm but what a gateway keeps warm. `SCALE_MAX` bounds the number of sessions.
+
+mod whole;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+use whole::clients::{Latencies, hurry, steadily};
+use whole::gateway::{Gateway, request, token};
+use whole::{spread, upstream};
+
+const ROUNDS: usize = 5;
+/// Requests in each of the rounds in which processor time is taken.
+const REQUESTS: usize = 20_000;
+const CONNECTIONS: usize = 4;
+/// A fifth or so of what one core of the gateway serves.
+const PER_SECOND: u32 = 2_000;
+const STEADILY_FOR: Duration = Duration::from_secs(8);
+/// Cookies that take turns: more than any cache of a processor keeps.
+const COOKIES: usize = 100_000;
+
+fn main() {
+    let max: usize = std::env::var("SCALE_MAX").ok().and_then(|max| max.parse().ok()).unwrap_or(5_000_000);
+    let upstream = upstream();
+    println!("sessions      µs a request        p50 µs   p99 µs   p99 while reloading   bytes a session");
+    for sessions in [1_000, 100_000, 1_000_000, 5_000_000].into_iter().filter(|&sessions| sessions <= max) {
+        by_sessions(upstream, sessions);
+    }
+    println!("\nroutes        µs a request        ready after");
+    for routes in [10, 1_000, 10_000] {
+        by_routes(upstream, routes);
+    }
+    println!("\ntokens        µs a request, first / again   bytes a token");
+    for tokens in [100, 10_000, 100_000] {
+        by_tokens(upstream, tokens);
+    }
+}
+
+/// Processor time a request, in several rounds.
+fn cost(gateway: &Gateway, request: &(dyn Fn(usize) -> Vec<u8> + Sync)) -> String {
+    let round = |_| {
+        let before = gateway.cpu_micros();
+        hurry(gateway.port, request, 200, REQUESTS, CONNECTIONS);
+        (gateway.cpu_micros() - before) / REQUESTS as f64
+    };
+    round(0);
+    spread((0..ROUNDS).map(round).collect())
+}
+
+fn by_sessions(upstream: u16, sessions: usize) {
+    let gateway = Gateway::start(upstream, "");
+    let before = gateway.resident_bytes();
+    let cookies = gateway.open(sessions, (sessions / COOKIES).max(1));
+    let bytes = (gateway.resident_bytes() - before) / sessions as f64;
+    // A stride that has no factor in common with their number: each is used once before any is used again.
+    let ask = |n: usize| request("/page", &format!("Cookie: {}", cookies[n * 7_919 % cookies.len()]));
+    let cost = cost(&gateway, &ask);
+    // Expired sessions are looked for every second, so these seconds have that in them.
+    let quiet = steadily(gateway.port, &ask, PER_SECOND, STEADILY_FOR);
+    let reloading = while_reloading(&gateway, &ask);
+    println!(
+        "{sessions:<13} {cost:<19} {:>6.0} {:>8.0} {:>21.0} {bytes:>17.0}",
+        quiet.p50(),
+        quiet.p99(),
+        reloading.p99()
+    );
+}
+
+fn while_reloading(gateway: &Gateway, ask: &(dyn Fn(usize) -> Vec<u8> + Sync)) -> Latencies {
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| steadily(gateway.port, ask, PER_SECOND, STEADILY_FOR));
+        while !load.is_finished() {
+            assert_eq!(gateway.call("POST", "/reload"), 200);
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
+        load.join().expect("every request is answered")
+    })
+}
+
+fn by_routes(upstream: u16, routes: usize) {
+    let mut lines = String::new();
+    for n in 0..routes {
+        writeln!(
+            lines,
+            "  - {{ name: r{n}, host: h{}.example.com, path: /part{n}, access: public, upstream: app }}",
+            n % 100
+        )
+        .expect("a string takes all");
+    }
+    let gateway = Gateway::start(upstream, &lines);
+    let asks: Vec<Vec<u8>> = (0..routes.min(1_000))
+        .map(|n| {
+            let n = n * 7_919 % routes;
+            let host = format!("Host: h{}.example.com", n % 100);
+            let ask = String::from_utf8(request(&format!("/part{n}/page"), "Cookie: theme=dark"));
+            ask.expect("ASCII").replace("Host: localhost", &host).into_bytes()
+        })
+        .collect();
+    let cost = cost(&gateway, &|n| asks[n % asks.len()].clone());
+    println!("{routes:<13} {cost:<19} {:>8} ms", gateway.started_in.as_millis());
+}
+
+fn by_tokens(upstream: u16, tokens: usize) {
+    let gateway = Gateway::start(upstream, "");
+    let tokens: Vec<String> = (0..tokens).map(token).collect();
+    let ask = |n: usize| request("/api/page", &format!("Authorization: Bearer {}", tokens[n % tokens.len()]));
+    let warm = |requests| {
+        let before = gateway.cpu_micros();
+        hurry(gateway.port, &ask, 200, requests, CONNECTIONS);
+        (gateway.cpu_micros() - before) / requests as f64
+    };
+    let before = gateway.resident_bytes();
+    let first = warm(tokens.len());
+    let bytes = (gateway.resident_bytes() - before) / tokens.len() as f64;
+    let again = warm(tokens.len().max(REQUESTS));
+    println!("{:<13} {first:>6.1} / {again:<6.1} {bytes:>28.0}", tokens.len());
+}

@@ -1,0 +1,206 @@
+//! What a running gateway pays when much comes at once: sign-ins, junk, a million requests; and what it takes to be there.
+//!
+//! Not a criterion bench: what is measured is another process, by the system's accounting.
+
+mod whole;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use whole::clients::{Connection, Latencies, hurry, steadily};
+use whole::gateway::{Gateway, PASSWORD, request, token};
+use whole::{median, spread, upstream};
+
+const ROUNDS: usize = 5;
+const REQUESTS: usize = 20_000;
+const CONNECTIONS: usize = 4;
+const OPENINGS: usize = 100_000;
+const SIGN_INS: usize = 100;
+/// A tenth or so of what one core of the gateway serves: the hashes have the other.
+const PER_SECOND: u32 = 1_000;
+const STEADILY_FOR: Duration = Duration::from_secs(4);
+const MILLION: usize = 1_000_000;
+
+fn main() {
+    let upstream = upstream();
+    start(upstream);
+    let gateway = Gateway::start(upstream, "");
+    openings(&gateway);
+    let cookie = gateway.open(1, 1).remove(0);
+    let served = request("/page", &format!("Cookie: {cookie}"));
+    junk(&gateway, &served);
+    sign_ins(&gateway, &served);
+    growth(&gateway, &served);
+}
+
+fn start(upstream: u16) {
+    let program = std::fs::metadata(env!("CARGO_BIN_EXE_vestibule")).expect("it is built").len();
+    println!("start/binary: {:.1} MB, debug information of lines and all", program as f64 / 1e6);
+    let routes: String = (0..1_000)
+        .map(|n| {
+            let host = n % 100;
+            format!("  - {{ name: r{n}, host: h{host}.example.com, path: /part{n}, access: public, upstream: app }}\n")
+        })
+        .collect();
+    let mut milliseconds = Vec::new();
+    let mut resident = Vec::new();
+    for _ in 0..ROUNDS {
+        let gateway = Gateway::start(upstream, &routes);
+        milliseconds.push(gateway.started_in.as_secs_f64() * 1e3);
+        resident.push(gateway.resident_bytes() / 1e6);
+    }
+    println!("start/1,000 routes and users: ready after {} ms", spread(milliseconds));
+    println!("start/resident when idle: {} MB", spread(resident));
+}
+
+fn openings(gateway: &Gateway) {
+    let before = gateway.cpu_micros();
+    gateway.open(OPENINGS, OPENINGS);
+    println!("open/POST /sessions: {:.1} µs each", (gateway.cpu_micros() - before) / OPENINGS as f64);
+}
+
+/// Processor time of requests that get `status`.
+fn cost(gateway: &Gateway, request: &(dyn Fn(usize) -> Vec<u8> + Sync), status: u16) -> f64 {
+    let before = gateway.cpu_micros();
+    hurry(gateway.port, request, status, REQUESTS, CONNECTIONS);
+    (gateway.cpu_micros() - before) / REQUESTS as f64
+}
+
+fn junk(gateway: &Gateway, served: &[u8]) {
+    let good = token(1);
+    let (rest, signature) = good.rsplit_once('.').expect("a token has three parts");
+    // Of the right length each; no two alike.
+    let cookies = |n: usize| request("/page", &format!("Cookie: session={n:0>60}"));
+    let tokens = |n: usize| {
+        let digits = n.to_string();
+        request("/api/page", &format!("Authorization: Bearer {rest}.{digits}{}", &signature[digits.len()..]))
+    };
+    let mut figures: [Vec<f64>; 3] = Default::default();
+    let resident = gateway.resident_bytes();
+    for round in 0..ROUNDS {
+        let others = round * REQUESTS;
+        figures[0].push(cost(gateway, &|_| served.to_vec(), 200));
+        figures[1].push(cost(gateway, &|n| cookies(others + n), 401));
+        figures[2].push(cost(gateway, &|n| tokens(others + n), 401));
+    }
+    let grown = (gateway.resident_bytes() - resident) / 1e6;
+    let [served_for, cookies_for, tokens_for] = figures.map(spread);
+    println!("junk/a served request: {served_for} µs");
+    println!("junk/a junk cookie, refused: {cookies_for} µs");
+    println!("junk/a junk token, refused: {tokens_for} µs");
+    println!("junk/resident size after {} of each: {grown:+.1} MB", ROUNDS * REQUESTS);
+
+    let flood = 5 * REQUESTS;
+    let served_flood = beside(gateway, served, || hurry(gateway.port, &|_| served.to_vec(), 200, flood, CONNECTIONS));
+    let others = ROUNDS * REQUESTS;
+    let cookie_flood =
+        beside(gateway, served, || hurry(gateway.port, &|n| cookies(others + n), 401, flood, CONNECTIONS));
+    let token_flood =
+        beside(gateway, served, || hurry(gateway.port, &|n| tokens(others + n), 401, flood, CONNECTIONS));
+    // Whoever asks as fast as it is answered takes what processors there are, with good requests too.
+    tell("junk/beside junk cookies as fast as they are refused", &served_flood, &cookie_flood);
+    tell("junk/beside junk tokens as fast as they are refused", &served_flood, &token_flood);
+}
+
+fn quiet(gateway: &Gateway, served: &[u8]) -> Latencies {
+    steadily(gateway.port, &|_| served.to_vec(), PER_SECOND, STEADILY_FOR)
+}
+
+/// How long answers take while something else goes on.
+fn beside(gateway: &Gateway, served: &[u8], other: impl FnOnce() + Send) -> Latencies {
+    std::thread::scope(|scope| {
+        scope.spawn(other);
+        quiet(gateway, served)
+    })
+}
+
+fn tell(what: &str, quiet: &Latencies, stormy: &Latencies) {
+    println!(
+        "{what}: p99 {:.0} µs, otherwise {:.0}, ratio {:.2}; p50 {:.0} and {:.0}",
+        stormy.p99(),
+        quiet.p99(),
+        stormy.p99() / quiet.p99(),
+        stormy.p50(),
+        quiet.p50()
+    );
+}
+
+fn sign_ins(gateway: &Gateway, served: &[u8]) {
+    let form = form(gateway.port);
+    let (form, port) = (&form, gateway.port);
+    let mut ratios = Vec::new();
+    for round in 0..ROUNDS {
+        let quiet = quiet(gateway, served);
+        let signed_in = &AtomicU64::new(0);
+        let stormy = beside(gateway, served, || {
+            std::thread::scope(|scope| {
+                for n in 0..SIGN_INS {
+                    scope.spawn(move || {
+                        let status = Connection::open(port).exchange(&form.filled(n)).status;
+                        assert!([303, 503].contains(&status), "{status}");
+                        signed_in.fetch_add(u64::from(status == 303), Ordering::Relaxed);
+                    });
+                }
+            });
+        });
+        if round == 0 {
+            tell(&format!("sign-in/{SIGN_INS} passwords at once"), &quiet, &stormy);
+            println!("  {} found room in the queue, the others are told to come back", signed_in.load(Ordering::Relaxed));
+        }
+        ratios.push(stormy.p99() / quiet.p99());
+    }
+    println!("sign-in/ratio of p99 in {ROUNDS} rounds: {}", spread(ratios));
+}
+
+/// The sign-in form as a browser got it.
+struct Form {
+    cookie: String,
+    token: String,
+}
+
+fn form(port: u16) -> Form {
+    let mut connection = Connection::open(port);
+    let page = connection.exchange(&request("/_vestibule/login", "Cookie: theme=dark"));
+    let (head, body) = (String::from_utf8_lossy(page.head), String::from_utf8_lossy(page.body));
+    let between = |text: &str, before: &str, after: char| {
+        let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{before} in {text}"));
+        rest.split_once(after).expect("it ends").0.to_owned()
+    };
+    let cookie = head.lines().find_map(|line| line.strip_prefix("Set-Cookie: ").or(line.strip_prefix("set-cookie: ")));
+    Form {
+        cookie: between(cookie.expect("the form has a cookie"), "", ';'),
+        token: between(&body, "name=\"form_token\" value=\"", '"'),
+    }
+}
+
+impl Form {
+    /// The `n`th person's sign-in, from a network of its own: each has one place in the queue.
+    fn filled(&self, n: usize) -> Vec<u8> {
+        let Self { cookie, token } = self;
+        let password = PASSWORD.replace(' ', "+");
+        let body = format!("form_token={token}&return_to=%2Fpage&way=local&user=user{n}&password={password}");
+        format!(
+            "POST /_vestibule/login HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n\
+             X-Forwarded-For: 10.{n}.0.1\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+}
+
+fn growth(gateway: &Gateway, served: &[u8]) {
+    let ask = |_| served.to_vec();
+    hurry(gateway.port, &ask, 200, MILLION / 10, CONNECTIONS);
+    let before = gateway.resident_bytes();
+    let mut most = Vec::new();
+    for _ in 0..10 {
+        hurry(gateway.port, &ask, 200, MILLION / 10, CONNECTIONS);
+        most.push(gateway.resident_bytes() - before);
+    }
+    most.sort_by(f64::total_cmp);
+    println!(
+        "growth/resident size over a million requests: {:+.2} MB in the middle, {:+.2} MB at most",
+        median(&most) / 1e6,
+        most[9] / 1e6
+    );
+}

@@ -1,0 +1,29 @@
+//! What the benches of a whole gateway share: the built program on loopback, its upstream, and clients that are counted.
+
+pub(crate) mod clients;
+pub(crate) mod gateway;
+
+#[path = "../round_trip/load.rs"]
+mod load;
+
+pub(crate) use load::upstream;
+
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// Time on a clock that nobody sets.
+pub(crate) fn ticks() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).expect("no clock of the system is negative")
+}
+
+/// What a figure was in several rounds: its median, and the lowest and the highest beside it.
+pub(crate) fn spread(mut figures: Vec<f64>) -> String {
+    figures.sort_by(f64::total_cmp);
+    let (low, high) = (figures[0], figures[figures.len() - 1]);
+    format!("{:.1} ({low:.1}–{high:.1})", median(&figures))
+}
+
+/// The middle one of sorted figures.
+pub(crate) fn median(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
+}
