@@ -20,6 +20,7 @@ use vestibule::domain::possession::Bindings;
 use vestibule::domain::route::{HostPattern, Miss, PathPattern, RouteTable};
 use vestibule::domain::session::Session;
 use vestibule::domain::target::Target;
+use vestibule::domain::time::Timestamp;
 use vestibule::store::table::Filter;
 
 #[global_allocator]
@@ -31,6 +32,8 @@ const FACTS: Facts<'static> = Facts {
     foreign: false,
     preflight: false,
     certificate: None,
+    now: Timestamp::from_secs(0),
+    wall: None,
     proved_key: None,
 };
 
@@ -98,6 +101,8 @@ fn guarded(groups: &[&str]) -> Access {
         tokens: [EntryId(2)].into(),
         bindings: Bindings::default(),
         allow: Rule::Claim { name: GROUPS.to_owned(), any_of },
+        auth_age: None,
+        dated: [].into(),
         optional: false,
         cross_origin: [].into(),
         preflight: Preflight::Refuse,

@@ -99,6 +99,8 @@ fn verifier(algorithm: Algorithm, keys: JwtKeys, file: &[u8]) -> Verifier {
         types: vec!["jwt".into(), "at+jwt".into()],
         leeway: Duration::from_secs(30),
         trust_email: false,
+        access_tokens_only: false,
+        claims: Vec::new(),
     };
     Verifier::new(&settings, &|_| Ok(file.to_vec())).expect("the key fits the algorithm")
 }

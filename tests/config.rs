@@ -614,6 +614,8 @@ fn decided(
         foreign: false,
         preflight: false,
         certificate: None,
+        now: Timestamp::from_secs(0),
+        wall: None,
         proved_key: None,
     };
     let sign_in = if protected.sign_in.is_empty() { "401 unauthorized" } else { "302 to sign-in" };

@@ -4,15 +4,16 @@
 //! upstream, no store, no issuer.
 
 use crate::admin::{Claimed, Explanation};
-use crate::app::wording;
+use crate::app::{wall_clock, wording};
 use crate::auth::SignInKind;
 use crate::auth::upstream_way::UpstreamWay;
 use crate::config::Config;
 use crate::domain::access::{Access, EntryId, Protected};
+use crate::domain::age;
 use crate::domain::decision::{Believed, Credential, Facts, Presented, Rejection, decide};
 use crate::domain::identity::{Claim, Identity, IdentityRef};
 use crate::domain::origin::Origin;
-use crate::domain::policy::Rule;
+use crate::domain::policy::{Circumstances, Rule};
 use crate::domain::possession::Bindings;
 use crate::domain::route::{Miss, RouteTable};
 use crate::domain::session::{Cause, Kind, Opening, ScopeId, Session, SessionId};
@@ -30,6 +31,9 @@ const OWN_PATHS: &str = "/_vestibule";
 
 /// What becomes of a request without a credential that counts.
 const SIGN_IN: &str = "302 to sign-in for a page, 401 for a script";
+
+/// When supposed sessions were opened: now.
+const OPENED_AT: Timestamp = Timestamp::from_secs(0);
 
 /// Who asks.
 #[derive(Clone, Debug, Default)]
@@ -141,6 +145,8 @@ fn weigh(
         foreign: false,
         preflight: false,
         certificate: None,
+        now: OPENED_AT,
+        wall: Some(wall_clock()),
         proved_key: None,
     };
     let refused = match decide(&without_bindings(&route.access), facts, presented) {
@@ -159,11 +165,17 @@ fn weigh(
     match refused.rejection {
         Rejection::Unauthenticated(_) if has_way(config, protected) => decision(lines, SIGN_IN, told),
         Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => decision(lines, "401 unauthorized", told),
+        Rejection::StaleToken(_) => {
+            decision(lines, "401 unauthorized", "the sign-in is too long ago, or nobody knows when")
+        }
+        Rejection::Scope(scopes) => {
+            decision(lines, "403 forbidden", format!("the token lacks a scope of: {scopes}"));
+        }
         Rejection::Forbidden => decision(lines, "403 forbidden", "the rule does not hold"),
         other => decision(lines, "refused", other),
     }
     if let Some(credential) = &refused.credential {
-        say_parts(&protected.allow, credential.identity(), 0, lines);
+        say_parts(&protected.allow, credential.identity(), &circumstances(protected, credential), 0, lines);
     }
     None
 }
@@ -186,7 +198,7 @@ fn without_bindings(access: &Access) -> Access {
 
 fn say_rule(route: &RouteSettings, admitted: &Admitted, lines: &mut Explanation) {
     if let (Access::Protected(protected), Some(credential)) = (&route.access, &admitted.credential) {
-        say_parts(&protected.allow, credential.identity(), 0, lines);
+        say_parts(&protected.allow, credential.identity(), &circumstances(protected, credential), 0, lines);
     }
 }
 
@@ -348,24 +360,37 @@ fn session(config: &Config, entry: EntryId, sign_in: &str, identity: &Identity) 
         sign_in,
         client_address: "",
         user_agent: "",
-        now: Timestamp::from_secs(0),
+        now: OPENED_AT,
         lifetimes: config.sessions.clocks.signed_in,
     }))
 }
 
+/// What a rule looks at besides claims, as far as it can be supposed.
+fn circumstances(protected: &Protected, credential: &Credential) -> Circumstances<'static> {
+    let ago = age::authenticated_ago(credential, &protected.dated, OPENED_AT, Some(wall_clock()));
+    Circumstances { authenticated_ago: ago, ..Circumstances::default() }
+}
+
 /// Each part of a rule with its outcome, indented by depth.
-fn say_parts(rule: &Rule, identity: IdentityRef<'_>, depth: usize, lines: &mut Explanation) {
-    let outcome = if rule.holds(identity, None) { "holds" } else { "fails" };
+fn say_parts(
+    rule: &Rule,
+    identity: IdentityRef<'_>,
+    circumstances: &Circumstances<'_>,
+    depth: usize,
+    lines: &mut Explanation,
+) {
+    let outcome = if rule.holds(identity, circumstances) { "holds" } else { "fails" };
     let (text, parts): (String, &[Rule]) = match rule {
         Rule::All(parts) => ("all of".to_owned(), parts),
         Rule::Any(parts) => ("any of".to_owned(), parts),
         Rule::Not(part) => ("not".to_owned(), std::slice::from_ref(part)),
         Rule::Certificate(_) => (format!("{rule} (here none is shown)"), &[]),
+        Rule::AuthAge(_) => (format!("{rule} (counts from the sign-in, or `auth_time`)"), &[]),
         other => (other.to_string(), &[]),
     };
     lines.say("rule", format!("{}{outcome}  {text}", "  ".repeat(depth)));
     for part in parts {
-        say_parts(part, identity, depth + 1, lines);
+        say_parts(part, identity, circumstances, depth + 1, lines);
     }
 }
 

@@ -221,6 +221,25 @@ impl Bearer {
         Err(farthest.map_or(BearerRefusal::NoEntry, BearerRefusal::Token))
     }
 
+    /// What exactly is wrong with a token that was just refused for this reason, for the log.
+    pub fn detail(
+        &self,
+        authorization: &[u8],
+        accepted: &[EntryId],
+        reason: &str,
+        wall: Timestamp,
+    ) -> Option<String> {
+        let token = token(authorization).ok()?;
+        let fingerprint = self.caches.fingerprints.of(token.as_bytes());
+        accepted.iter().find_map(|&entry| {
+            let verifier = self.verifiers.iter().find(|verifier| verifier.id() == entry)?;
+            let (generation, revision) = (self.generation, verifier.revision());
+            let refused =
+                self.caches.refused.get(&Key { token: fingerprint, entry, generation, revision })?;
+            (refused.why.reason() == reason).then(|| verifier.detail(token, refused.why, wall))?
+        })
+    }
+
     fn verify(
         &self,
         verifier: &Verifier,

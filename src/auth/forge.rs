@@ -43,6 +43,8 @@ pub(super) fn settings(algorithms: &[Algorithm], keys: JwtKeys) -> JwtSettings {
         types: vec!["jwt".into(), "at+jwt".into()],
         leeway: Duration::from_secs(30),
         trust_email: false,
+        access_tokens_only: false,
+        claims: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod assertion;
 pub mod bearer;
+pub mod claims;
 pub mod device;
 pub mod dpop;
 mod facts;
@@ -23,6 +24,7 @@ pub mod upstream_claim;
 pub mod upstream_way;
 pub mod users;
 
+use crate::auth::claims::Mapping;
 use crate::auth::issuer::introspection::AskSettings;
 use crate::auth::issuer::key_set::PublishedKeys;
 use crate::domain::access::EntryId;
@@ -99,6 +101,10 @@ pub struct JwtSettings {
     pub leeway: Duration,
     /// Believe `email` without `email_verified: true`.
     pub trust_email: bool,
+    /// Only access tokens by RFC 9068: `typ` stands and says so, and so do the claims that its §2.2 requires.
+    pub access_tokens_only: bool,
+    /// Claims that are made of others.
+    pub claims: Vec<Mapping>,
 }
 
 /// The keys of a `jwt` entry.

@@ -6,8 +6,8 @@
 //! bits that no client chooses: what was stored, cached or injected elsewhere names another. Everything that does not count
 //! has a reason, for the audit log; the visitor sees neither header nor reason.
 
+use crate::auth::claims;
 use crate::auth::json;
-use crate::auth::jwt;
 use crate::auth::upstream_way::UpstreamWay;
 use crate::auth::users::NAME_BYTES_MAX;
 use crate::domain::fold::Guard;
@@ -214,7 +214,7 @@ fn claims_of(said: &Map<String, Value>) -> Result<Claims, Ignored> {
         if name == EMAIL && !value.as_str().is_some_and(|email| email.contains('@')) {
             return Err(Ignored::Malformed);
         }
-        claims.insert(name.clone(), jwt::plain(value).ok_or(Ignored::Malformed)?);
+        claims.insert(name.clone(), claims::plain(value).ok_or(Ignored::Malformed)?);
     }
     Ok(claims)
 }

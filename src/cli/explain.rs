@@ -6,11 +6,10 @@ use crate::admin::{Claimed, Explanation};
 use crate::app::build::{self, Loaded};
 use crate::app::explain::{Who, explain};
 use crate::app::wall_clock;
-use crate::auth::jwt::TOKEN_BYTES_MAX;
+use crate::auth::jwt::{Check, TOKEN_BYTES_MAX};
 use crate::domain::identity::{ClaimValue, EMAIL, GROUPS};
 use crate::domain::secret::Secret;
 use serde_json::{Map, Value, json};
-use std::fmt::Write;
 use std::io::Read;
 
 /// Explains one request.
@@ -26,7 +25,11 @@ pub(super) fn explain_request(args: &ExplainArgs) -> Result<(), Failure> {
     let loaded = build::load(file).map_err(Failure::refused)?;
     let who = match (&args.subject, &args.token) {
         (Some(subject), _) => Who::Claims(claimed(subject, args)),
-        (None, Some(_)) => believed(&loaded)?,
+        (None, Some(_)) => {
+            let (who, checks) = believed(&loaded)?;
+            print(&checks)?;
+            who
+        }
         (None, None) => Who::Nobody,
     };
     print(&explain(&loaded.config, &args.method, &args.url, &who).to_string())
@@ -65,24 +68,28 @@ fn ask_running(args: &ExplainArgs) -> Result<Explanation, Failure> {
         .map_err(|_| Failure::failed("the admin address answered without an explanation"))
 }
 
-/// Who a token from standard input proves; where nobody, what each entry holds against it.
-fn believed(loaded: &Loaded) -> Result<Who, Failure> {
+/// Who a token from standard input proves, with every check of the entries up to the one that believes it; where nobody, all
+/// that each holds against it.
+fn believed(loaded: &Loaded) -> Result<(Who, String), Failure> {
     let mut token = Secret::new(String::new());
     std::io::stdin()
         .take(TOKEN_BYTES_MAX as u64 + 2)
         .read_to_string(token.expose_mut())
         .map_err(Failure::failed)?;
-    let mut refusals = String::from("no entry of `tokens` believes this token");
+    let (token, wall) = (token.expose().trim_end(), wall_clock());
+    let mut told = String::new();
     for verifier in &loaded.verifiers {
-        match verifier.verify(token.expose().trim_end(), wall_clock()) {
-            Ok(verified) => {
-                return Ok(Who::Believed { entry: verifier.name().to_owned(), identity: verified.identity });
-            }
-            Err(refusal) => {
-                write!(refusals, "\n  {}: {}", verifier.name(), refusal.reason())
-                    .expect("a String takes all");
-            }
+        let name = verifier.name();
+        let mut lines = Explanation::default();
+        lines.say("token", format!("as one of `{name}`"));
+        for Check { name, holds, told } in verifier.examine(token, wall) {
+            let outcome = if holds { "holds" } else { "fails" };
+            lines.say("check", format!("{outcome}  {name:<10} {told}"));
+        }
+        told.push_str(&lines.to_string());
+        if let Ok(verified) = verifier.verify(token, wall) {
+            return Ok((Who::Believed { entry: name.to_owned(), identity: verified.identity }, told));
         }
     }
-    Err(Failure::Failed(refusals))
+    Err(Failure::Failed(format!("no entry of `tokens` believes this token\n{}", told.trim_end())))
 }

@@ -8,12 +8,14 @@
 use super::frequency::Frequency;
 use super::raw_routes::{PathPrefix, Redirect, RouteHeaders};
 mod assertion;
+mod claims;
 mod forward_auth;
 mod issuers;
 mod token_terms;
 mod upstreams;
 
 pub(super) use assertion::{Assertion, AssertionTaken};
+pub(super) use claims::{Claim, ClaimFrom, ClaimWritten, Profile};
 pub(super) use forward_auth::{Dialect, ForwardAuth};
 pub(super) use issuers::{ClientAuth, Fetch, Introspection};
 pub(super) use token_terms::{Binding, Dpop};
@@ -510,6 +512,10 @@ pub(super) struct Token {
     pub(super) jwt: Option<Jwt>,
     /// Opaque tokens, about which their issuer's server is asked (RFC 7662).
     pub(super) introspection: Option<Introspection>,
+    /// Claims that are made of others: `NAME: path.to.member`, or written out. A claim of this name that the token has itself
+    /// does not count then.
+    #[schemars(extend("default" = {}))]
+    pub(super) claims: Option<Entries<Claim>>,
     /// The longest life of a token, from `iat` to `exp`; one that would live longer does not count. So long revocations are
     /// remembered.
     #[schemars(extend("default" = "400d"))]
@@ -546,6 +552,10 @@ pub(super) struct Jwt {
     /// The `typ` values that are believed; a token without `typ` passes.
     #[schemars(extend("default" = ["jwt", "at+jwt"]))]
     pub(super) types: Option<Vec<Option<String>>>,
+    /// What else a token must be. `at+jwt`: an access token by RFC 9068, which says so in `typ` and has `sub`, `client_id`, `iat`
+    /// and `jti`, so that no other token of the issuer passes for one.
+    #[schemars(extend("default" = "jwt"))]
+    pub(super) profile: Option<Profile>,
     /// Allowed difference of clocks for `exp` and `nbf`; at most 2m.
     #[schemars(extend("default" = "30s"))]
     pub(super) leeway: Option<Span>,
@@ -717,6 +727,12 @@ pub(super) struct Rule {
     pub(super) email: Option<OneOrMany<Plain>>,
     /// The part of the e-mail address after `@` is one of these, whole.
     pub(super) email_domain: Option<OneOrMany<Plain>>,
+    /// The token's `scope` (or `scp`) contains one of these.
+    pub(super) scope: Option<OneOrMany<Plain>>,
+    /// Whoever it is was authenticated at most so long ago: a session counts from its sign-in, a token by its `auth_time`,
+    /// without which it is refused. Not under `not`.
+    #[schemars(example = &"15m")]
+    pub(super) auth_age: Option<Span>,
     /// `{ CLAIM: VALUE }`: the claim is, or contains, one of these values.
     pub(super) claims: Option<Entries<OneOrMany<Plain>>>,
     /// The client has shown a certificate on this connection: `any`, or one of a subject or a fingerprint. Besides a session or

@@ -3,6 +3,7 @@
 use crate::domain::origin::Origin;
 use crate::domain::policy::Rule;
 use crate::domain::possession::Bindings;
+use std::time::Duration;
 
 /// A fingerprint of one entry of `sign_in` or `tokens`: its name and what defines it (file, issuer, client).
 ///
@@ -31,6 +32,11 @@ pub struct Protected {
     pub bindings: Bindings,
     /// What must hold of the identity.
     pub allow: Rule,
+    /// The shortest age of an authentication that `allow` asks for, so that ages are reckoned only where one is.
+    pub auth_age: Option<Duration>,
+    /// Those of `sign_in` whose sessions say themselves when the subject was authenticated (`auth_time`): that they were opened
+    /// proves nothing of it. They were traded for tokens.
+    pub dated: Box<[EntryId]>,
     /// A request without any credential passes too, without identity.
     pub optional: bool,
     /// Origins besides our own whose unsafe requests a cookie may admit.

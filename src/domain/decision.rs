@@ -4,9 +4,11 @@
 //! type. What a request presented was looked up before; here it is only weighed.
 
 use crate::domain::access::{Access, EntryId, Preflight, Protected};
+use crate::domain::age;
 use crate::domain::certificate::ClientCertificate;
 use crate::domain::head::HeadRejection;
 use crate::domain::identity::{Identity, IdentityRef};
+use crate::domain::policy::Circumstances;
 use crate::domain::possession::{self, Unproved};
 use crate::domain::session::{Cause, Session};
 use crate::domain::time::Timestamp;
@@ -97,6 +99,10 @@ pub struct Facts<'a> {
     pub preflight: bool,
     /// What the client has proved to hold when the connection was opened.
     pub certificate: Option<&'a ClientCertificate>,
+    /// The instant for sessions.
+    pub now: Timestamp,
+    /// The instant for what tokens say; told only where `allow` asks how long ago somebody was authenticated.
+    pub wall: Option<Timestamp>,
     /// The thumbprint of the key that has signed a `DPoP` proof for this very request.
     pub proved_key: Option<[u8; 32]>,
 }
@@ -132,6 +138,12 @@ pub enum Rejection {
     /// The bearer token was not proved to be its presenter's.
     #[error("the access token came without a proof that counts")]
     Unproved(Unproved),
+    /// Whom the token names was authenticated longer ago than this, or nobody knows when (RFC 9470 §3).
+    #[error("a more recent sign-in is needed")]
+    StaleToken(Duration),
+    /// The token lacks one of these scopes and nothing else (RFC 6750 §3.1).
+    #[error("the access token is not good for this")]
+    Scope(Box<str>),
     /// The identity is known and the route's rule does not admit it.
     #[error("you may not see this page")]
     Forbidden,
@@ -200,6 +212,8 @@ impl Rejection {
             Self::Method(_) => "method",
             Self::Unauthenticated(cause) => cause.reason(),
             Self::Unproved(why) => why.reason(),
+            Self::StaleToken(_) => "auth_age",
+            Self::Scope(_) => "insufficient_scope",
             Self::Forbidden => "not_allowed",
             Self::ClientAddress => "client_address",
             Self::TooMany(_) => "rate",
@@ -278,10 +292,19 @@ pub fn decide(access: &Access, facts: Facts<'_>, presented: Presented) -> Result
         Credential::Token(token) if !protected.tokens.contains(&token.entry) => {
             Rejection::BadBearer("other_entry")
         }
-        _ if protected.allow.holds(credential.identity(), facts.certificate) => {
-            return Ok(Admission { credential: Some(credential) });
+        _ => {
+            let circumstances = Circumstances {
+                certificate: facts.certificate,
+                authenticated_ago: protected.auth_age.and_then(|_| {
+                    age::authenticated_ago(&credential, &protected.dated, facts.now, facts.wall)
+                }),
+                with_every_scope: false,
+            };
+            if protected.allow.holds(credential.identity(), &circumstances) {
+                return Ok(Admission { credential: Some(credential) });
+            }
+            age::lacking(protected, &credential, circumstances)
         }
-        _ => Rejection::Forbidden,
     };
     Err(Refused { rejection, credential: Some(credential) })
 }

@@ -19,6 +19,10 @@ pub const SOURCE: &str = "source";
 pub const GROUPS: &str = "groups";
 /// The address that `allow: { email_domain: … }` reads.
 pub const EMAIL: &str = "email";
+/// The list that `allow: { scope: … }` reads (RFC 8693 §4.2).
+pub const SCOPE: &str = "scope";
+/// When the subject was authenticated, in seconds since 1970 (`OpenID` Connect Core §2).
+pub const AUTH_TIME: &str = "auth_time";
 /// No claim but a deadline, which identity headers name like one: until when the session lives if it is not used.
 pub const IDLE_UNTIL: &str = "idle_until";
 /// The same: until when the session lives however busy.

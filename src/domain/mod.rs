@@ -1,6 +1,7 @@
 //! Values and decisions. Nothing here reads a clock, does I/O, awaits or knows pingora.
 
 pub mod access;
+pub mod age;
 pub mod answer;
 pub mod browser;
 pub mod caching;

@@ -5,8 +5,20 @@
 //! without any groups. Where that is not meant, an `all` beside it names what must be there.
 
 use crate::domain::certificate::{CertificateRule, ClientCertificate};
-use crate::domain::identity::{Claim, EMAIL, IdentityRef, Literal};
+use crate::domain::identity::{Claim, EMAIL, IdentityRef, Literal, SCOPE};
 use std::fmt;
+use std::time::Duration;
+
+/// What a rule looks at besides the claims.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Circumstances<'a> {
+    /// What the client has shown on this connection.
+    pub certificate: Option<&'a ClientCertificate>,
+    /// How long ago the subject was authenticated; absent where nobody knows.
+    pub authenticated_ago: Option<Duration>,
+    /// As if the token had every scope: whether that is all that lacks.
+    pub with_every_scope: bool,
+}
 
 /// What must hold of an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,18 +44,21 @@ pub enum Rule {
     EmailDomain(Vec<String>),
     /// The client has shown such a certificate on this connection.
     Certificate(CertificateRule),
+    /// The subject was authenticated so long ago at most. Where nobody knows when, it does not hold.
+    AuthAge(Duration),
 }
 
 impl Rule {
-    /// Whether it holds of `identity` on a connection with this client's certificate. Allocates nothing; recursion is as deep
-    /// as the file nests.
-    pub fn holds(&self, identity: IdentityRef<'_>, certificate: Option<&ClientCertificate>) -> bool {
+    /// Whether it holds of `identity` in these circumstances. Allocates nothing; recursion is as deep as the file nests.
+    pub fn holds(&self, identity: IdentityRef<'_>, circumstances: &Circumstances<'_>) -> bool {
         match self {
             Self::Everyone => true,
-            Self::All(rules) => rules.iter().all(|rule| rule.holds(identity, certificate)),
-            Self::Any(rules) => rules.iter().any(|rule| rule.holds(identity, certificate)),
-            Self::Not(rule) => !rule.holds(identity, certificate),
-            Self::Certificate(rule) => rule.holds(certificate),
+            Self::All(rules) => rules.iter().all(|rule| rule.holds(identity, circumstances)),
+            Self::Any(rules) => rules.iter().any(|rule| rule.holds(identity, circumstances)),
+            Self::Not(rule) => !rule.holds(identity, circumstances),
+            Self::Certificate(rule) => rule.holds(circumstances.certificate),
+            Self::AuthAge(most) => circumstances.authenticated_ago.is_some_and(|ago| ago <= *most),
+            Self::Claim { name, .. } if circumstances.with_every_scope && name == SCOPE => true,
             Self::Claim { name, any_of } => {
                 identity.claim(name).is_some_and(|claim| any_of.iter().any(|literal| claim.has(literal)))
             }
@@ -52,6 +67,41 @@ impl Rule {
                     .is_some_and(|domain| domains.iter().any(|listed| domain.eq_ignore_ascii_case(listed))),
                 _ => false,
             },
+        }
+    }
+
+    /// The shortest age of an authentication that some part asks for.
+    pub fn auth_age(&self) -> Option<Duration> {
+        match self {
+            Self::All(rules) | Self::Any(rules) => rules.iter().filter_map(Self::auth_age).min(),
+            Self::Not(rule) => rule.auth_age(),
+            Self::AuthAge(most) => Some(*most),
+            _ => None,
+        }
+    }
+
+    /// The scopes that the parts ask for which do not hold, with spaces between, as a challenge writes them (RFC 6750 §3).
+    pub fn lacking_scopes(&self, identity: IdentityRef<'_>) -> String {
+        let mut lacking = Vec::new();
+        self.gather_scopes(identity, &mut lacking);
+        lacking.join(" ")
+    }
+
+    fn gather_scopes(&self, identity: IdentityRef<'_>, lacking: &mut Vec<String>) {
+        match self {
+            Self::All(rules) | Self::Any(rules) => {
+                rules.iter().for_each(|rule| rule.gather_scopes(identity, lacking));
+            }
+            Self::Claim { name, any_of }
+                if name == SCOPE && !self.holds(identity, &Circumstances::default()) =>
+            {
+                for scope in any_of.iter().map(|literal| format!("{literal:?}")) {
+                    if !lacking.contains(&scope) {
+                        lacking.push(scope);
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
@@ -95,6 +145,7 @@ impl fmt::Display for Rule {
                 f.write_str("client_certificate fingerprint ")?;
                 write_list(f, fingerprints.iter())
             }
+            Self::AuthAge(most) => write!(f, "authenticated at most {} s ago", most.as_secs()),
             Self::EmailDomain(domains) => {
                 f.write_str("email at ")?;
                 write_list(f, domains.iter())
@@ -183,7 +234,7 @@ mod tests {
             (Rule::All(Vec::new()), true),
             (Rule::Any(Vec::new()), false),
         ] {
-            assert_eq!(rule.holds(alice.as_ref(), None), expected, "{rule}");
+            assert_eq!(rule.holds(alice.as_ref(), &Circumstances::default()), expected, "{rule}");
         }
     }
 
@@ -208,13 +259,16 @@ mod tests {
         ] {
             let identity = with_email(email);
             assert_eq!(
-                at(&["example.com", "example.org"]).holds(identity.as_ref(), None),
+                at(&["example.com", "example.org"]).holds(identity.as_ref(), &Circumstances::default()),
                 expected,
                 "{email}"
             );
         }
         let list = somebody(&[(EMAIL, ClaimValue::List(vec!["alice@example.com".to_owned()]))]);
-        assert!(!at(&["example.com"]).holds(list.as_ref(), None), "a list is not an address");
+        assert!(
+            !at(&["example.com"]).holds(list.as_ref(), &Circumstances::default()),
+            "a list is not an address"
+        );
     }
 
     #[test]

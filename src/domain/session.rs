@@ -242,6 +242,8 @@ pub enum Cause {
     Several,
     /// The session was opened by a way that this route does not take, or that is no longer what it was.
     OtherWay,
+    /// The visitor signed in longer ago than this route takes.
+    Stale,
 }
 
 impl Cause {
@@ -255,6 +257,7 @@ impl Cause {
             Self::Ended(end) => end.as_str(),
             Self::Several => "several",
             Self::OtherWay => "other_way",
+            Self::Stale => "auth_age",
         }
     }
 }

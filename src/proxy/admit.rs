@@ -136,6 +136,11 @@ pub(crate) fn facts<'a>(
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         certificate: asking.secured.and_then(|secured| secured.certificate.as_ref()),
+        now: asking.now,
+        wall: match access {
+            Access::Protected(protected) if protected.auth_age.is_some() => Some((asking.wall)()),
+            _ => None,
+        },
         proved_key: None,
     }
 }

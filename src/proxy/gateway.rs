@@ -230,6 +230,7 @@ impl Gateway {
             link.untie();
         }
         ctx.record.reject(rejection);
+        ctx.record.detail(rejection, exchange.req_header());
         let mut answer = respond::rejection(exchange.req_header(), ctx, rejection);
         if *rejection == Rejection::Forbidden
             && let Some(session) = renewal::due(&self.parts, ctx)

@@ -1,5 +1,6 @@
 //! The walk of a request, from its canonical form to the upstream and back.
 
+mod challenge;
 pub mod changes;
 pub mod forward_auth;
 pub mod gateway;

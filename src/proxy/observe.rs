@@ -3,6 +3,7 @@
 //! A [`Record`] gathers as the exchange goes and speaks when it is dropped. So a visitor who leaves half-way, and a future
 //! that is cut, leave the same trace as a request that was served.
 
+use crate::domain::access::Access;
 use crate::domain::decision::{Credential, Rejection};
 use crate::domain::identity;
 use crate::domain::session::Session;
@@ -15,7 +16,7 @@ use crate::proxy::snapshot::Snapshot;
 use crate::telemetry::AccessLine;
 use crate::telemetry::metrics::Outcome;
 use http::HeaderValue;
-use http::header::{HOST, USER_AGENT};
+use http::header::{AUTHORIZATION, HOST, USER_AGENT};
 use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr;
 use std::net::IpAddr;
@@ -50,6 +51,7 @@ pub(crate) struct Record {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) route: Option<usize>,
     reason: Option<&'static str>,
+    detail: Option<String>,
     credential: Option<Credential>,
     status: Option<u16>,
     bytes: (u64, u64),
@@ -80,6 +82,7 @@ impl Record {
             outcome: None,
             route: None,
             reason: None,
+            detail: None,
             credential: None,
             status: None,
             bytes: (0, 0),
@@ -128,8 +131,11 @@ impl Record {
     pub(crate) fn reject(&mut self, rejection: &Rejection) {
         self.reason = Some(rejection.reason());
         self.outcome = Some(match rejection {
-            Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => Outcome::Unauthenticated,
+            Rejection::Unauthenticated(_) | Rejection::BadBearer(_) | Rejection::StaleToken(_) => {
+                Outcome::Unauthenticated
+            }
             Rejection::Forbidden
+            | Rejection::Scope(_)
             | Rejection::ClientAddress
             | Rejection::Foreign
             | Rejection::BadForm(_)
@@ -146,6 +152,18 @@ impl Record {
             | Rejection::Internal(_) => self.outcome.unwrap_or(Outcome::Refused),
             _ => Outcome::Refused,
         });
+    }
+
+    /// What exactly was wrong with the token, once it is refused; reckoned only where somebody reads it.
+    pub(crate) fn detail(&mut self, rejection: &Rejection, head: &RequestHeader) {
+        let Rejection::BadBearer(reason) = rejection else { return };
+        if let Some(Access::Protected(protected)) = self.route.map(|route| &self.snapshot.route[route].access)
+            && let Some(field) = head.headers.get(AUTHORIZATION)
+            && self.parts.logs.access_is_on()
+        {
+            let wall = self.parts.clock.wall();
+            self.detail = self.snapshot.bearer.detail(field.as_bytes(), &protected.tokens, reason, wall);
+        }
     }
 
     /// The visitor took nothing of the answer for too long.
@@ -228,6 +246,7 @@ impl Drop for Record {
             route: self.route.map(|route| snapshot.route[route].name.as_str()),
             decision: self.outcome.map_or("none", Outcome::as_str),
             reason,
+            detail: self.detail.as_deref(),
             upstream: upstream.as_deref(),
             upstream_time: self.upstream_time,
             total_time: parts.clock.now().since(self.began),
@@ -285,6 +304,7 @@ impl RefusedHeads for Parts {
             route: None,
             decision: Outcome::Refused.as_str(),
             reason: Some(reason),
+            detail: None,
             upstream: None,
             upstream_time: None,
             total_time: Duration::ZERO,

@@ -11,6 +11,7 @@ use crate::domain::possession::Unproved;
 use crate::domain::session::{Cause, Session};
 use crate::domain::target::{Host, Target};
 use crate::proxy::admit;
+use crate::proxy::challenge;
 use crate::proxy::changes::{Changes, Hosts};
 use crate::proxy::context::Context;
 use crate::proxy::http2;
@@ -143,10 +144,12 @@ pub(crate) fn status(rejection: &Rejection) -> StatusCode {
         | Rejection::NoServer(_)
         | Rejection::Unjudged(_)
         | Rejection::Unproved(Unproved::Full) => StatusCode::SERVICE_UNAVAILABLE,
-        Rejection::Unauthenticated(_) | Rejection::BadBearer(_) | Rejection::Unproved(_) => {
-            StatusCode::UNAUTHORIZED
-        }
+        Rejection::Unauthenticated(_)
+        | Rejection::BadBearer(_)
+        | Rejection::StaleToken(_)
+        | Rejection::Unproved(_) => StatusCode::UNAUTHORIZED,
         Rejection::Forbidden
+        | Rejection::Scope(_)
         | Rejection::ClientAddress
         | Rejection::Foreign
         | Rejection::BadForm(_)
@@ -182,9 +185,12 @@ pub(crate) fn rejection(head: &RequestHeader, ctx: &Context, rejection: &Rejecti
         }
     };
     match rejection {
-        Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => {
+        Rejection::Unauthenticated(_)
+        | Rejection::BadBearer(_)
+        | Rejection::StaleToken(_)
+        | Rejection::Scope(_) => {
             let takes_tokens = route.is_some_and(crate::proxy::snapshot::Route::takes_tokens);
-            answer = answer.with("WWW-Authenticate", challenge(rejection, takes_tokens));
+            answer = answer.with("WWW-Authenticate", challenge::of(rejection, takes_tokens));
             if let Some(further) = possession::further_challenge(head, route, rejection) {
                 answer = answer.with("WWW-Authenticate", further);
             }
@@ -230,14 +236,23 @@ fn page_for<'a>(
             | Rejection::Unproved(Unproved::Full),
             _,
         ) => Page::Unavailable,
-        (Rejection::Unauthenticated(_) | Rejection::BadBearer(_) | Rejection::Unproved(_), _) => {
-            Page::Unauthorized
-        }
+        (
+            Rejection::Unauthenticated(_)
+            | Rejection::BadBearer(_)
+            | Rejection::StaleToken(_)
+            | Rejection::Unproved(_),
+            _,
+        ) => Page::Unauthorized,
         (Rejection::NoRoute, _) => Page::NotFound,
         (Rejection::Method(_), _) => Page::MethodNotAllowed,
-        (Rejection::Forbidden | Rejection::Foreign | Rejection::BadForm(_) | Rejection::SubjectFull, _) => {
-            Page::Forbidden { subject }
-        }
+        (
+            Rejection::Forbidden
+            | Rejection::Scope(_)
+            | Rejection::Foreign
+            | Rejection::BadForm(_)
+            | Rejection::SubjectFull,
+            _,
+        ) => Page::Forbidden { subject },
         // Another sign-in would not help.
         (Rejection::ClientAddress, _) => Page::Forbidden { subject: None },
         (Rejection::TooMany(wait), _) => Page::TooManyRequests { seconds: limits::seconds(*wait) },
@@ -315,15 +330,6 @@ pub(crate) fn login_path(head: &RequestHeader) -> String {
     query.finish()
 }
 
-/// RFC 9110 §11.6.1 demands a challenge with every 401; RFC 6750 §3 says how a bearer's looks.
-fn challenge(rejection: &Rejection, takes_tokens: bool) -> HeaderValue {
-    HeaderValue::from_static(match rejection {
-        Rejection::BadBearer(_) => "Bearer realm=\"vestibule\", error=\"invalid_token\"",
-        _ if takes_tokens => "Bearer realm=\"vestibule\"",
-        _ => "Session realm=\"vestibule\"",
-    })
-}
-
 pub(crate) fn allow(methods: &[Method]) -> HeaderValue {
     let listed: Vec<&str> = methods.iter().map(Method::as_str).collect();
     HeaderValue::from_str(&listed.join(", ")).unwrap_or(HeaderValue::from_static(""))
@@ -345,7 +351,7 @@ fn hsts_line(front: Option<&Front>) -> String {
 pub(crate) fn ended(ctx: &Context) -> Vec<u8> {
     let rejection = Rejection::Unauthenticated(Cause::Absent);
     let takes_tokens = ctx.route.is_some_and(|route| ctx.snapshot.route[route].takes_tokens());
-    let challenge = challenge(&rejection, takes_tokens);
+    let challenge = challenge::of(&rejection, takes_tokens);
     let hsts = hsts_line(Some(ctx.front()));
     let fields = format!("WWW-Authenticate: {}\r\n{hsts}", challenge.to_str().unwrap_or_default());
     write(status(&rejection), &rejection, &fields, ctx.request_id_text(), ctx.head_only)

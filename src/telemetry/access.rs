@@ -1,6 +1,6 @@
 //! One line per exchange.
 //!
-//! It never holds a query string, a cookie, a token or a claim other than the subject; a session is named by its
+//! It never holds a query string, a cookie, a token or a claim other than the subject and the one for which a token was refused; a session is named by its
 //! public id.
 
 use super::Format;
@@ -47,6 +47,8 @@ pub struct AccessLine<'a> {
     pub decision: &'static str,
     /// Why, for everything but a plain admission.
     pub reason: Option<&'static str>,
+    /// Of a token that was refused, the value that was wrong.
+    pub detail: Option<&'a str>,
     /// The server that answered.
     pub upstream: Option<&'a str>,
     /// From choosing the server to the end of its answer's head.
@@ -70,6 +72,7 @@ impl AccessLine<'_> {
         line.maybe("route", self.route, 128);
         line.text("decision", self.decision, 32);
         line.maybe("reason", self.reason, 64);
+        line.maybe("detail", self.detail, 128);
         line.maybe("upstream", self.upstream, 128);
         if let Some(span) = self.upstream_time {
             line.millis("upstream_ms", span);
@@ -135,6 +138,7 @@ mod tests {
             route: Some("wiki"),
             decision: "admit",
             reason: None,
+            detail: None,
             upstream: Some("10.0.0.5:3000"),
             upstream_time: Some(Duration::from_micros(1_234)),
             total_time: Duration::from_micros(2_005),

@@ -8,7 +8,7 @@ use super::Resolver;
 use crate::auth::{JwtSettings, SignInSettings};
 use crate::domain::access::{Access, EntryId, Preflight, Protected};
 use crate::domain::certificate::{CertificateClaim, CertificateRule, parse_fingerprint};
-use crate::domain::identity::{EMAIL, ENDS_AT, GROUPS, IDLE_UNTIL, Literal, SOURCE, SUBJECT};
+use crate::domain::identity::{EMAIL, ENDS_AT, GROUPS, IDLE_UNTIL, Literal, SCOPE, SOURCE, SUBJECT};
 use crate::domain::origin::Origin;
 use crate::domain::policy::Rule;
 use crate::domain::target::Host;
@@ -92,6 +92,8 @@ impl<'a> Resolver<'a> {
             sign_in: ways.iter().filter_map(|name| ids(way(name).or_else(|| token(name)))).collect(),
             tokens: token_names.iter().filter_map(|name| ids(token(name))).collect(),
             bindings: self.bindings(raw, at, !token_names.is_empty()),
+            auth_age: allow.auth_age(),
+            dated: ways.iter().filter_map(token).map(|(id, _)| id).collect(),
             allow,
             optional: raw.optional.unwrap_or(false),
             cross_origin: self.cross_origin(raw, at),
@@ -191,6 +193,8 @@ impl<'a> Resolver<'a> {
             (GROUPS, raw.groups.is_some()),
             (EMAIL, raw.email.is_some()),
             ("email_domain", raw.email_domain.is_some()),
+            (SCOPE, raw.scope.is_some()),
+            ("auth_age", raw.auth_age.is_some()),
             ("claims", raw.claims.is_some()),
             ("client_certificate", raw.client_certificate.is_some()),
         ];
@@ -198,7 +202,7 @@ impl<'a> Resolver<'a> {
         match present.as_slice() {
             [_] => {}
             [] => {
-                let remedy = "write one of `all`, `any`, `not`, `subject`, `source`, `groups`, `email`, `email_domain`, `claims`, `client_certificate`";
+                let remedy = "write one of `all`, `any`, `not`, `subject`, `source`, `groups`, `email`, `email_domain`, `scope`, `auth_age`, `claims`, `client_certificate`";
                 self.notes.problem(at, "{}", "says nothing", remedy);
             }
             [first, second, ..] => {
@@ -214,13 +218,21 @@ impl<'a> Resolver<'a> {
             return Rule::Any(self.rules(rules, &at.key("any")));
         }
         if let Some(rule) = &raw.not {
-            return Rule::Not(Box::new(self.rule(rule, &at.key("not"))));
+            let rule = self.rule(rule, &at.key("not"));
+            self.no_age_under_not(&rule, &at.key("not"));
+            return Rule::Not(Box::new(rule));
         }
         if let Some(domains) = &raw.email_domain {
             return self.email_domains(domains, &at.key("email_domain"));
         }
         if let Some(certificate) = &raw.client_certificate {
             return self.client_certificate(certificate, &at.key("client_certificate"));
+        }
+        if let Some(scopes) = &raw.scope {
+            return self.scope_rule(scopes, &at.key(SCOPE));
+        }
+        if let Some(age) = &raw.auth_age {
+            return self.auth_age_rule(age, &at.key("auth_age"));
         }
         if let Some(claims) = &raw.claims {
             return self.claims(claims, &at.key("claims"));
@@ -301,7 +313,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn claim(&mut self, name: &str, values: &OneOrMany<Plain>, at: &At) -> Rule {
+    pub(super) fn claim(&mut self, name: &str, values: &OneOrMany<Plain>, at: &At) -> Rule {
         if values.is_empty() || values.iter().any(|(_, value)| value.0.is_empty()) {
             self.notes.problem(
                 at,

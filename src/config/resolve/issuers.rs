@@ -133,6 +133,8 @@ impl Resolver<'_> {
             types: Vec::new(),
             leeway: LEEWAY,
             trust_email: raw.trust_email.unwrap_or(false),
+            access_tokens_only: false,
+            claims: Vec::new(),
         })
     }
 

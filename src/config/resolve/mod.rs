@@ -7,6 +7,7 @@
 mod access;
 mod assertion;
 mod changes;
+mod claims;
 mod cookie;
 mod edges;
 mod forward_auth;

@@ -87,7 +87,10 @@ impl Resolver<'_> {
                     None
                 }
             };
-            entries.extend(found);
+            entries.extend(found.map(|settings| {
+                let claims = self.claim_mappings(entry.claims.as_ref(), &at);
+                JwtSettings { claims, ..settings }
+            }));
         }
         entries
     }
@@ -134,6 +137,8 @@ impl Resolver<'_> {
             types,
             leeway,
             trust_email,
+            access_tokens_only: raw.profile == Some(raw::Profile::AccessToken),
+            claims: Vec::new(),
         };
         if !self.notes.spoilt(&at.key("keys")) && !self.notes.spoilt(&at.key("algorithms")) {
             self.jwt_keys_verify(&settings, at);
@@ -153,6 +158,13 @@ impl Resolver<'_> {
     }
 
     fn types(&mut self, raw: &raw::Jwt, at: &At) -> Vec<String> {
+        if raw.profile == Some(raw::Profile::AccessToken) {
+            if raw.types.is_some() {
+                let wrong = "stands beside `profile: at+jwt`, which says it already";
+                self.notes.problem(&at.key("types"), "types", wrong, "leave it out");
+            }
+            return vec!["at+jwt".to_owned()];
+        }
         let Some(raw) = &raw.types else { return vec!["jwt".to_owned(), "at+jwt".to_owned()] };
         if raw.is_empty() {
             let remedy = "write `[jwt, at+jwt]`, or leave it out";
