@@ -166,7 +166,7 @@ fn weigh(
         Rejection::Unauthenticated(_) if has_way(config, protected) => decision(lines, SIGN_IN, told),
         Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => decision(lines, "401 unauthorized", told),
         Rejection::StaleToken(_) => {
-            decision(lines, "401 unauthorized", "the sign-in is too long ago, or nobody knows when")
+            decision(lines, "401 unauthorized", "the sign-in is too long ago, or nobody knows when");
         }
         Rejection::Scope(scopes) => {
             decision(lines, "403 forbidden", format!("the token lacks a scope of: {scopes}"));

@@ -4,12 +4,12 @@
 //! an examination; these go on, for who reads them wants to see everything that is wrong.
 
 use super::{LEEWAY_MAX, Parts, Refusal, TOKEN_BYTES_MAX, Verifier, decoded, instant, is_access_token};
-use crate::auth::claims;
+use crate::auth::claims::{self, Mapping};
 use crate::auth::facts;
 use crate::auth::json::object;
+use crate::domain::identity::Claims;
 use crate::domain::time::Timestamp;
 use serde_json::{Map, Value};
-use std::fmt::Write;
 use std::time::Duration;
 
 /// So much of one value of a token is told.
@@ -148,26 +148,20 @@ impl Verifier {
             say("profile", is_access_token(claims), told);
         }
         let subject = claims.get(&settings.subject).and_then(Value::as_str);
-        let named = subject.is_some_and(|subject| !subject.is_empty());
-        say("subject", named, format!("{} {}", settings.subject, member(&settings.subject)));
-        match self.told(claims) {
-            Ok(told) => {
-                let names: Vec<&str> = told.keys().map(String::as_str).collect();
-                let shown = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                say("claims", true, cut(&shown));
-            }
-            Err(_) => {
-                let mut lacking = String::new();
-                for mapping in settings.claims.iter().filter(|mapping| mapping.required) {
-                    let alone = std::slice::from_ref(mapping);
-                    if claims::map(alone, claims, self.is_email_verified(claims), &mut Default::default())
-                        .is_err()
-                    {
-                        write!(lacking, " {}", mapping.name).expect("a String takes all");
-                    }
-                }
-                say("claims", false, format!("required and not found:{}", cut(&lacking)));
-            }
+        let is_told = subject.is_some_and(|subject| !subject.is_empty());
+        say("subject", is_told, format!("{} {}", settings.subject, member(&settings.subject)));
+        if let Ok(told) = self.told(claims) {
+            let names: Vec<&str> = told.keys().map(String::as_str).collect();
+            say("claims", true, if names.is_empty() { "none".to_owned() } else { cut(&names.join(", ")) });
+        } else {
+            let may_tell_email = self.is_email_verified(claims);
+            let lacks = |mapping: &&Mapping| {
+                let alone = std::slice::from_ref(*mapping);
+                claims::map(alone, claims, may_tell_email, &mut Claims::new()).is_err()
+            };
+            let missing: Vec<&str> =
+                settings.claims.iter().filter(lacks).map(|mapping| &*mapping.name).collect();
+            say("claims", false, format!("required and not found: {}", cut(&missing.join(", "))));
         }
         match facts::facts(claims) {
             Ok(facts) if facts.confirmation.is_some() => {
