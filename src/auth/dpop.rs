@@ -26,7 +26,6 @@ use jsonwebtoken::Algorithm;
 use nonces::Nonces;
 use replays::Replays;
 use serde_json::{Map, Value};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,7 +35,7 @@ const PROOF_BYTES_MAX: usize = 8 * 1024;
 /// A wall clock that was set back by more has moved.
 const STEP_MIN_MS: i64 = 1000;
 /// What a proof may be signed with, as a challenge lists it (RFC 9449 §7.1).
-pub const ALGORITHMS: &str = "ES256 ES384 EdDSA PS256 PS384 PS512 RS256 RS384 RS512";
+pub const ALGORITHMS: &str = "ES256 ES384 Ed25519 EdDSA PS256 PS384 PS512 RS256 RS384 RS512";
 
 /// What is asked of the proofs for tokens of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +198,7 @@ impl<'a> Proof<'a> {
         if !ALGORITHMS.split(' ').any(|known| known == algorithm) {
             return Err(Unproved::Algorithm);
         }
-        let algorithm = Algorithm::from_str(algorithm).map_err(|_| Unproved::Algorithm)?;
+        let algorithm = jwks::algorithm(algorithm).ok_or(Unproved::Algorithm)?;
         let claims = read_object(payload)?;
         let issued_at = claims.get("iat").and_then(instant).ok_or(Unproved::Malformed)?;
         Ok(Self { algorithm, header, claims, issued_at, signature, signed })

@@ -7,6 +7,7 @@ use super::{LEEWAY_MAX, Parts, Refusal, TOKEN_BYTES_MAX, Verifier, decoded, inst
 use crate::auth::claims::{self, Mapping};
 use crate::auth::facts;
 use crate::auth::json::object;
+use crate::auth::jwks;
 use crate::domain::identity::Claims;
 use crate::domain::time::Timestamp;
 use serde_json::{Map, Value};
@@ -95,8 +96,8 @@ impl Verifier {
             say("typ", checked != Err(Refusal::Type), typ);
             let accepted: Vec<String> =
                 self.settings.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect();
-            let algorithm = header.get("alg").and_then(Value::as_str);
-            let is_accepted = algorithm.is_some_and(|algorithm| accepted.iter().any(|one| one == algorithm));
+            let algorithm = header.get("alg").and_then(Value::as_str).and_then(jwks::algorithm);
+            let is_accepted = algorithm.is_some_and(|one| self.settings.algorithms.contains(&one));
             say("alg", is_accepted, format!("{}; accepted: {}", member("alg"), accepted.join(", ")));
             if let Ok((algorithm, kid)) = checked {
                 let signature = self.check_signature(&parts, algorithm, kid);
