@@ -9,7 +9,7 @@ mod examine;
 #[cfg(test)]
 mod examples;
 
-pub use examine::Check;
+pub use examine::{Check, Outcome};
 
 use crate::auth::JwtSettings;
 use crate::auth::claims::{self, plain};

@@ -27,6 +27,7 @@ mod durable;
 mod exchange;
 mod expiry;
 mod explain_live;
+mod explain_tokens;
 mod forward_auth;
 mod grammar;
 mod headers;
