@@ -104,7 +104,7 @@ fn judged(loaded: &Loaded) -> Result<(Who, String), Failure> {
                 Err("a running gateway verifies the signature, by keys that it fetched".to_owned())
             }
             (_, Some(verifier)) => match verifier.verify(token, wall) {
-                Ok(verified) => Ok(verified.identity),
+                Ok(believed) => Ok(believed.identity),
                 Err(_) => continue,
             },
             _ => continue,
