@@ -137,9 +137,9 @@ mod tests {
         heard(answer.to_string().as_bytes(), &reader, (&entry, &asking), wall, wall.plus(asking.cache))
     }
 
-    fn believed(heard: Heard) -> Box<Verified> {
+    fn believed(heard: Heard) -> Verified {
         match heard {
-            Heard::Believed(verified) => verified,
+            Heard::Believed(verified) => *verified,
             other => panic!("{other:?}"),
         }
     }
