@@ -119,6 +119,15 @@ impl Dpop {
         self.memory.nonces.issue(now)
     }
 
+    /// The nonce for the client's next proofs, where the entry asks for nonces and that of this proof, which counted, is no longer
+    /// new (RFC 9449 §8.2): so its next request need not be refused first.
+    pub fn next_nonce(&self, proof: &[u8], entry: EntryId, now: Timestamp) -> Option<String> {
+        self.entries.iter().find(|(id, settings)| *id == entry && settings.nonce)?;
+        let proof = Proof::read(proof).ok()?;
+        let nonce = proof.claims.get("nonce")?.as_str()?;
+        self.memory.nonces.is_ageing(nonce, now).then(|| self.nonce(now))
+    }
+
     /// Checks that this proof is for this request, and by the key with the thumbprint `jkt`, to which the token of the entry
     /// is bound.
     ///
@@ -528,6 +537,20 @@ mod tests {
         claims["nonce"] = json!(dpop.nonce(NOON));
         assert_eq!(check(&dpop, &proof(&header, &claims), &REQUEST, NOON), Ok(()));
         assert_eq!(check(&dpop, &proof(&header, &claims), &REQUEST, NOON), Err(Unproved::Replayed));
+    }
+
+    #[test]
+    fn a_client_hears_the_next_nonce_before_its_own_is_too_old() {
+        let dpop = dpop(DpopSettings { nonce: true, ..SETTINGS }, NOON.minus(Duration::from_hours(1)));
+        let (header, mut claims) = parts();
+        claims["nonce"] = json!(dpop.nonce(NOON));
+        let proof = proof(&header, &claims);
+        let next = |after| dpop.next_nonce(proof.as_bytes(), ENTRY, NOON.plus(Duration::from_mins(after)));
+        assert_eq!((next(0), next(1)), (None, None));
+        assert_eq!(next(2), Some(dpop.nonce(NOON.plus(Duration::from_mins(2)))));
+        assert_eq!(dpop.next_nonce(proof.as_bytes(), EntryId(8), NOON.plus(Duration::from_mins(2))), None);
+        let unasked = self::dpop(SETTINGS, NOON);
+        assert_eq!(unasked.next_nonce(proof.as_bytes(), ENTRY, NOON.plus(Duration::from_mins(2))), None);
     }
 
     #[test]

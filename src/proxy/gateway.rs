@@ -23,6 +23,7 @@ use crate::proxy::http2;
 use crate::proxy::limits;
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
+use crate::proxy::possession;
 use crate::proxy::reach::{self, Reach};
 use crate::proxy::read::{self, Reading};
 use crate::proxy::redirect;
@@ -489,6 +490,9 @@ impl ProxyHttp for Gateway {
             for (name, value) in limits::fields(ctx) {
                 head.append_header(name, value)?;
             }
+        }
+        if let Some(nonce) = possession::next_nonce(exchange.req_header(), ctx) {
+            head.insert_header(possession::DPOP_NONCE, nonce)?;
         }
         match cookie {
             Some(cookie) => head.append_header(SET_COOKIE, cookie).map(|_| ()),
