@@ -13,11 +13,12 @@ use crate::net::fields::{self, Head};
 use crate::net::http2;
 use crate::net::parting::Parting;
 use crate::net::places::Room;
+use crate::net::stopping::Stopping;
 use crate::net::streams::{Cut, Standing, Streams};
 use crate::net::tls::{self, Secured};
 use crate::net::wire::{HeadEnd, Wire};
 use crate::store::revoked::RevokedTokens;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use pingora::apps::HttpServerApp;
@@ -39,8 +40,9 @@ pub struct Link {
     /// [`Link::address`] as a header value, made once for all requests of the connection.
     shown: HeaderValue,
     taken: AtomicBool,
-    /// Of the request that pingora is about to parse.
-    fields: Mutex<Option<HeaderMap>>,
+    /// Of the request that pingora is about to parse: its fields and, where nothing of them delimits the message or asks for more than
+    /// one answer, the bytes that they can be read from again.
+    fields: Mutex<Option<(HeaderMap, Option<Bytes>)>>,
     tunnel: AtomicBool,
     heard_all: AtomicBool,
     /// Bytes of the answers. One thread counts: no atomic addition.
@@ -138,11 +140,12 @@ impl Link {
     }
 
     /// The filters have the exchange: from now on they log it. Its head becomes whole, for pingora has parsed but the
-    /// [`opening`](crate::net::fields).
-    pub fn take(&self, head: &mut RequestHeader) -> pingora::Result<()> {
+    /// [`opening`](crate::net::fields). Gives what the fields can be read from again while pingora, which looks only for what
+    /// delimits messages, does not miss them.
+    pub fn take(&self, head: &mut RequestHeader) -> pingora::Result<Option<Bytes>> {
         self.taken.store(true, Ordering::Relaxed);
-        let fields = self.fields.lock().take();
-        fields.map_or(Ok(()), |fields| fields::complete(head, fields))
+        let Some((fields, bytes)) = self.fields.lock().take() else { return Ok(None) };
+        fields::complete(head, fields).map(|()| bytes)
     }
 
     /// Whether the filters have had the exchange.
@@ -360,12 +363,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
     refused: &Arc<R>,
     room: Option<Room<'_>>,
 ) {
-    let mut watch = end.clone();
-    let stopped = async move {
-        // An error means that the sender is gone, which is a stop as well.
-        let _ = watch.wait_for(|stopped| *stopped).await;
-    };
-    tokio::pin!(stopped);
+    let mut stopping = Stopping::new(end);
     let link = wire.link().clone();
     if let Some(room) = room
         && link.secured().is_some_and(|secured| secured.protocol.as_deref() == Some(tls::HTTP2))
@@ -378,12 +376,12 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
     let mut known = None;
     let mut is_first = true;
     loop {
-        let refusal = match wire.read_head(wait, timeouts.head, stopped.as_mut()).await {
-            Ok(Head { opening, fields, framing }) => {
+        let refusal = match wire.read_head(wait, timeouts.head, &mut stopping).await {
+            Ok(Head { opening, fields, framing, bytes }) => {
                 let is_old = wire.age() >= timeouts.max_age;
                 let keep_alive = framing.keep_alive && !is_old;
                 link.last.store(is_old, Ordering::Relaxed);
-                *link.fields.lock() = Some(fields);
+                *link.fields.lock() = Some((fields, framing.is_plain().then_some(bytes)));
                 link.taken.store(false, Ordering::Relaxed);
                 link.heard.store(0, Ordering::Relaxed);
                 let mut exchange = ServerSession::new_http1(wire);

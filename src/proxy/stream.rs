@@ -19,9 +19,10 @@ use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::parts::Parts;
 use crate::proxy::visit::Patches;
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session as Exchange;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -40,13 +41,21 @@ struct Asked {
     headers: HeaderMap,
 }
 
-/// If the answer with this head may last, sees to it that it ends with the session whose data it may tell, or that newer
+/// If the answer with this head, and a body of this `length` in bytes if it is known, may last, sees to it that it ends with the session whose data it may tell, or that newer
 /// configurations decide about the exchange again.
-pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &ResponseHeader, ctx: &Context) {
-    let (Some(link), Some(host)) = (&ctx.link, request.headers.get(HOST)) else { return };
-    if !may_last(answer, ctx) {
+pub(crate) fn answered(
+    parts: &Arc<Parts>,
+    exchange: &mut Exchange,
+    answer: &ResponseHeader,
+    length: Option<u64>,
+    ctx: &mut Context,
+) {
+    if !may_last(answer, length, ctx) {
         return;
     }
+    ctx.lending.give_back(exchange.req_header_mut());
+    let request = exchange.req_header();
+    let (Some(link), Some(host)) = (&ctx.link, request.headers.get(HOST)) else { return };
     if let Some(Credential::Token(_)) = ctx.admission.as_ref().and_then(Admission::credential) {
         // It is tied already, and nothing else ends it.
         return;
@@ -71,15 +80,13 @@ pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &Res
     link.decide_again(ctx.snapshot.generation, standing);
 }
 
-fn may_last(answer: &ResponseHeader, ctx: &Context) -> bool {
+fn may_last(answer: &ResponseHeader, length: Option<u64>, ctx: &Context) -> bool {
     if answer.status.is_informational() {
         return answer.status == StatusCode::SWITCHING_PROTOCOLS;
     }
     if ctx.head_only || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         return false;
     }
-    let length =
-        answer.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     length.is_none_or(|length| length > SHORT_BYTES_MAX)
 }
 
