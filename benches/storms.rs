@@ -90,7 +90,8 @@ fn junk(gateway: &Gateway, served: &[u8]) {
     println!("junk/resident size after {} of each: {grown:+.1} MB", ROUNDS * REQUESTS);
 
     let flood = 5 * REQUESTS;
-    let served_flood = beside(gateway, served, || hurry(gateway.port, &|_| served.to_vec(), 200, flood, CONNECTIONS));
+    let served_flood =
+        beside(gateway, served, || hurry(gateway.port, &|_| served.to_vec(), 200, flood, CONNECTIONS));
     let others = ROUNDS * REQUESTS;
     let cookie_flood =
         beside(gateway, served, || hurry(gateway.port, &|n| cookies(others + n), 401, flood, CONNECTIONS));
@@ -144,7 +145,10 @@ fn sign_ins(gateway: &Gateway, served: &[u8]) {
         });
         if round == 0 {
             tell(&format!("sign-in/{SIGN_INS} passwords at once"), &quiet, &stormy);
-            println!("  {} found room in the queue, the others are told to come back", signed_in.load(Ordering::Relaxed));
+            println!(
+                "  {} found room in the queue, the others are told to come back",
+                signed_in.load(Ordering::Relaxed)
+            );
         }
         ratios.push(stormy.p99() / quiet.p99());
     }
@@ -165,7 +169,8 @@ fn form(port: u16) -> Form {
         let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{before} in {text}"));
         rest.split_once(after).expect("it ends").0.to_owned()
     };
-    let cookie = head.lines().find_map(|line| line.strip_prefix("Set-Cookie: ").or(line.strip_prefix("set-cookie: ")));
+    let cookie =
+        head.lines().find_map(|line| line.strip_prefix("Set-Cookie: ").or(line.strip_prefix("set-cookie: ")));
     Form {
         cookie: between(cookie.expect("the form has a cookie"), "", ';'),
         token: between(&body, "name=\"form_token\" value=\"", '"'),

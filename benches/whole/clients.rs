@@ -43,11 +43,7 @@ impl Connection {
             }
         };
         let status = str::from_utf8(&self.read[9..12]).ok().and_then(|status| status.parse().ok());
-        Answer {
-            status: status.expect("a status"),
-            head: &self.read[..head],
-            body: &self.read[head..whole],
-        }
+        Answer { status: status.expect("a status"), head: &self.read[..head], body: &self.read[head..whole] }
     }
 }
 
