@@ -66,6 +66,7 @@ mod tls;
 mod tls_clients;
 mod tls_redirect;
 mod token_attacks;
+mod token_streams;
 mod tunnels;
 mod upgrade;
 mod upgrades;
