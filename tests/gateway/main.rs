@@ -67,6 +67,7 @@ mod tls_clients;
 mod tls_redirect;
 mod token_attacks;
 mod token_streams;
+mod token_ways;
 mod tunnels;
 mod upgrade;
 mod upgrades;
