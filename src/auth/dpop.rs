@@ -119,10 +119,14 @@ impl Dpop {
         self.memory.nonces.issue(now)
     }
 
-    /// The nonce for the client's next proofs, where the entry asks for nonces and that of this proof, which counted, is no longer
-    /// new (RFC 9449 §8.2): so its next request need not be refused first.
-    pub fn next_nonce(&self, proof: &[u8], entry: EntryId, now: Timestamp) -> Option<String> {
-        self.entries.iter().find(|(id, settings)| *id == entry && settings.nonce)?;
+    /// Whether every proof for a token of this entry needs a nonce.
+    pub fn asks_for_nonces(&self, entry: EntryId) -> bool {
+        self.entries.iter().any(|(id, settings)| *id == entry && settings.nonce)
+    }
+
+    /// The nonce for the client's next proofs, if that of this one, which counted, is no longer new (RFC 9449 §8.2): so its next
+    /// request need not be refused first.
+    pub fn next_nonce(&self, proof: &[u8], now: Timestamp) -> Option<String> {
         let proof = Proof::read(proof).ok()?;
         let nonce = proof.claims.get("nonce")?.as_str()?;
         self.memory.nonces.is_ageing(nonce, now).then(|| self.nonce(now))
@@ -545,12 +549,11 @@ mod tests {
         let (header, mut claims) = parts();
         claims["nonce"] = json!(dpop.nonce(NOON));
         let proof = proof(&header, &claims);
-        let next = |after| dpop.next_nonce(proof.as_bytes(), ENTRY, NOON.plus(Duration::from_mins(after)));
+        let next = |after| dpop.next_nonce(proof.as_bytes(), NOON.plus(Duration::from_mins(after)));
         assert_eq!((next(0), next(1)), (None, None));
         assert_eq!(next(2), Some(dpop.nonce(NOON.plus(Duration::from_mins(2)))));
-        assert_eq!(dpop.next_nonce(proof.as_bytes(), EntryId(8), NOON.plus(Duration::from_mins(2))), None);
-        let unasked = self::dpop(SETTINGS, NOON);
-        assert_eq!(unasked.next_nonce(proof.as_bytes(), ENTRY, NOON.plus(Duration::from_mins(2))), None);
+        assert!(dpop.asks_for_nonces(ENTRY) && !dpop.asks_for_nonces(EntryId(8)));
+        assert!(!self::dpop(SETTINGS, NOON).asks_for_nonces(ENTRY));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::domain::chunked::ChunkRejection;
 use crate::domain::decision::Believed;
 use crate::domain::head::HeadRejection;
 use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
 use crate::net::Timeouts;
 use crate::net::fields::{self, Head};
 use crate::net::http2;
@@ -206,6 +207,11 @@ impl Link {
     /// The running exchange passes by right of this bearer token, and is cut when that is revoked.
     pub fn tie_token(self: &Arc<Self>, token: Arc<Believed>, revoked: Arc<RevokedTokens>) {
         self.streams.tie_token(self.place, self, token, revoked);
+    }
+
+    /// The running exchange, which passes by right of a bearer token, is cut at this instant too.
+    pub fn end_token_at(&self, until: Timestamp) {
+        self.streams.end_token_at(self.place, until);
     }
 
     /// The running exchange is not cut any more: it is about to end, and its answer tells how the session did.

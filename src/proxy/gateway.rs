@@ -512,7 +512,7 @@ impl ProxyHttp for Gateway {
                 head.append_header(name, value)?;
             }
         }
-        if let Some(nonce) = possession::next_nonce(exchange.req_header(), ctx) {
+        if let Some(nonce) = possession::next_nonce(exchange, ctx) {
             head.insert_header(possession::DPOP_NONCE, nonce)?;
         }
         match cookie {

@@ -11,6 +11,7 @@ use crate::proxy::snapshot::Route;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
+use pingora::proxy::Session as Exchange;
 
 /// The field with the proof (RFC 9449 §4.1).
 pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
@@ -73,11 +74,15 @@ pub(crate) fn challenges(ctx: &Context, why: Unproved) -> Vec<(&'static str, Hea
 }
 
 /// The nonce for the client's next proof, if the one that admitted this request is no longer new (RFC 9449 §8.2).
-pub(crate) fn next_nonce(head: &RequestHeader, ctx: &Context) -> Option<HeaderValue> {
+pub(crate) fn next_nonce(exchange: &mut Exchange, ctx: &mut Context) -> Option<HeaderValue> {
     let Credential::Token(believed) = ctx.admission.as_ref()?.credential()? else { return None };
     believed.token.confirmation.as_ref()?.jkt()?;
-    let proof = head.headers.get(&DPOP)?;
-    let nonce = ctx.snapshot.dpop.next_nonce(proof.as_bytes(), believed.entry, ctx.now)?;
+    if !ctx.snapshot.dpop.asks_for_nonces(believed.entry) {
+        return None;
+    }
+    ctx.lending.give_back(exchange.req_header_mut());
+    let proof = exchange.req_header().headers.get(&DPOP)?;
+    let nonce = ctx.snapshot.dpop.next_nonce(proof.as_bytes(), ctx.now)?;
     HeaderValue::from_str(&nonce).ok()
 }
 

@@ -4,7 +4,8 @@
 //! events, a long download) each newer configuration decides about it again, by what the request asked and what the session
 //! is by then; one that it refuses is cut. Short answers are over before that could matter, and keep nothing.
 //!
-//! What a bearer token admits ends when that is revoked.
+//! What a bearer token admits ends when that is revoked; an answer that has no end of its own also ends with the token. A download
+//! that says how long it is goes on: clients get tokens for minutes, and renew them between requests.
 //!
 //! On public routes nothing is decided by a session; but where the application was given what a visitor's session holds, the
 //! answer is that visitor's, and if it lasts, it ends with the session too.
@@ -56,8 +57,12 @@ pub(crate) fn answered(
     ctx.lending.give_back(exchange.req_header_mut());
     let request = exchange.req_header();
     let (Some(link), Some(host)) = (&ctx.link, request.headers.get(HOST)) else { return };
-    if let Some(Credential::Token(_)) = ctx.admission.as_ref().and_then(Admission::credential) {
-        // It is tied already, and nothing else ends it.
+    if let Some(Credential::Token(token)) = ctx.admission.as_ref().and_then(Admission::credential) {
+        // It is tied already. What says nothing of an end is believed for as long as an answer is kept, which is no end.
+        if token.token.ends && length.is_none() {
+            let left = token.expires_at.since(parts.clock.wall());
+            link.end_token_at(parts.clock.now().plus(left));
+        }
         return;
     }
     if ctx.admitting().is_none() {

@@ -66,6 +66,8 @@ mod tls;
 mod tls_clients;
 mod tls_redirect;
 mod token_attacks;
+mod token_streams;
+mod token_ways;
 mod tunnels;
 mod upgrade;
 mod upgrades;
