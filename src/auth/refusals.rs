@@ -14,10 +14,8 @@ use std::time::Duration;
 
 /// How long a refused token is not verified again.
 pub const REFUSED_FOR: Duration = Duration::from_secs(10);
-/// Refusals that are held at most.
-pub(super) const REFUSED_MAX: usize = SHARDS * SETS * WAYS;
-/// What they take at most.
-pub(super) const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What all of them take at most.
+pub const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Requests that are refused at the same instant seldom meet in one.
 const SHARDS: usize = 64;
@@ -48,6 +46,10 @@ impl Refused {
         (self.at..self.at.plus(REFUSED_FOR)).contains(&wall)
     }
 }
+
+/// Refusals that are held at most.
+#[cfg(test)]
+pub(super) const REFUSED_MAX: usize = SHARDS * SETS * WAYS;
 
 type Set = [Option<Refused>; WAYS];
 
