@@ -8,7 +8,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 help:
 	@echo 'make demo    the gateway before a small application, on http://localhost:8080'
 	@echo 'make check   format, lints, dependencies: a minute or two once built'
-	@echo 'make test    check, then every test: about ten minutes on a cold clone with two cores'
+	@echo 'make test    check, then every test: about twelve minutes on a cold clone with two cores'
 	@echo 'make bench   figures of benches/README.md: some minutes, on an otherwise idle machine'
 	@echo 'make bench-peers  the same jobs by the gateway and by nginx, HAProxy, Envoy, Apache, Caddy and Traefik: about an hour with the build'
 	@echo 'make soak    the property tests with two thousand times the cases, and 200 kills of a loaded gateway, an hour of mixed load: about two hours'
@@ -29,6 +29,9 @@ check:
 test: check
 	@echo '--- unit, black-box and documentation tests'
 	cargo test --locked
+	@tests/setup.sh bench
+	@echo '--- instructions of a guarded request, under callgrind: a minute or two'
+	cargo test --locked --bench round_trip -- --guard
 	@echo '--- the pure parts of the bench of peers'
 	python3 -m unittest discover benches/peers
 	@tests/setup.sh apps

@@ -5,13 +5,20 @@
 //! connection, for with several it depends on the neighbours how many events one wake-up finds. CPU time per
 //! request is read from the process accounting, user and system, in interleaved rounds; its median stands beside the
 //! spread. Run with `cargo bench --bench round_trip`; `-- --cpu` or `-- --instructions` for one of both.
+//!
+//! `cargo test --bench round_trip -- --guard` is for `make test`: it counts in the unoptimised build, which is there anyway,
+//! and fails if a live session costs more over bare pingora than it did.
 
 #[path = "round_trip/bare.rs"]
 mod bare;
 #[path = "round_trip/contender.rs"]
 mod contender;
+#[path = "round_trip/guard.rs"]
+mod guard;
 #[path = "round_trip/load.rs"]
 mod load;
+#[path = "round_trip/upstream.rs"]
+mod upstream;
 
 use contender::{Contender, Job};
 use std::process::ExitCode;
@@ -19,8 +26,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Requests of the two runs under callgrind, beyond the warm-up.
-const COUNTED: (u64, u64) = (400, 1_600);
+/// Requests of the two runs under callgrind: the fewer are what warms up.
+const COUNTED: (u64, u64) = (600, 1_800);
 /// Connections that ask at the same time while CPU time is measured.
 const CONNECTIONS: u64 = 4;
 /// Interleaved rounds of the CPU measurement, and requests in each.
@@ -34,7 +41,10 @@ fn main() -> ExitCode {
     {
         bare::serve(listen, upstream);
     }
-    let upstream = load::upstream();
+    let upstream = upstream::start();
+    if arguments.iter().any(|argument| argument == "--guard") {
+        return guard::check(upstream);
+    }
     let all = !arguments.iter().any(|argument| argument == "--cpu" || argument == "--instructions");
     if all || arguments.iter().any(|argument| argument == "--instructions") {
         instructions(upstream);
@@ -49,21 +59,25 @@ fn instructions(upstream: u16) {
     println!("user-space instructions per request (callgrind)\n");
     let mut bare = 0.0;
     for job in Job::ALL {
-        let count = |requests| {
-            let mut contender = Contender::start(job, upstream, true);
-            contender.load(200, 1);
-            contender.load(requests, 1);
-            contender.instructions() as f64
-        };
-        let mut differences = [(); 3].map(|()| count(COUNTED.1) - count(COUNTED.0));
-        differences.sort_by(f64::total_cmp);
-        let per_request = differences[1] / (COUNTED.1 - COUNTED.0) as f64;
+        let per_request = instructions_of(job, upstream, COUNTED);
         if job == Job::Bare {
             bare = per_request;
         }
         println!("{:<28} {per_request:>9.0} {:>7.3}", job.name(), per_request / bare);
     }
     println!();
+}
+
+/// Instructions of one request: the median of three differences of two runs, which send so many.
+fn instructions_of(job: Job, upstream: u16, (fewer, more): (u64, u64)) -> f64 {
+    let count = |requests| {
+        let mut contender = Contender::start(job, upstream, true);
+        contender.load(requests, 1);
+        contender.instructions() as f64
+    };
+    let mut differences = [(); 3].map(|()| count(more) - count(fewer));
+    differences.sort_by(f64::total_cmp);
+    differences[1] / (more - fewer) as f64
 }
 
 fn cpu(upstream: u16) {

@@ -24,7 +24,7 @@ const COOKIES: usize = 100_000;
 
 fn main() {
     let max: usize = std::env::var("SCALE_MAX").ok().and_then(|max| max.parse().ok()).unwrap_or(5_000_000);
-    let upstream = upstream();
+    let upstream = upstream::start();
     println!("sessions      µs a request        p50 µs   p99 µs   p99 while reloading   bytes a session");
     for sessions in [1_000, 100_000, 1_000_000, 5_000_000].into_iter().filter(|&sessions| sessions <= max) {
         by_sessions(upstream, sessions);
@@ -59,7 +59,7 @@ fn by_sessions(upstream: u16, sessions: usize) {
     let ask = |n: usize| request("/page", &format!("Cookie: {}", cookies[n * 7_919 % cookies.len()]));
     let cost = cost(&gateway, &ask);
     // Expired sessions are looked for every second, so these seconds have that in them.
-    let quiet = steadily(gateway.port, &ask, PER_SECOND, STEADILY_FOR);
+    let quiet = steadily(gateway.port, &ask, 200, PER_SECOND, STEADILY_FOR);
     let reloading = while_reloading(&gateway, &ask);
     println!(
         "{sessions:<13} {cost:<19} {:>6.0} {:>8.0} {:>21.0} {bytes:>17.0}",
@@ -71,7 +71,7 @@ fn by_sessions(upstream: u16, sessions: usize) {
 
 fn while_reloading(gateway: &Gateway, ask: &(dyn Fn(usize) -> Vec<u8> + Sync)) -> Latencies {
     std::thread::scope(|scope| {
-        let load = scope.spawn(|| steadily(gateway.port, ask, PER_SECOND, STEADILY_FOR));
+        let load = scope.spawn(|| steadily(gateway.port, ask, 200, PER_SECOND, STEADILY_FOR));
         while !load.is_finished() {
             assert_eq!(gateway.call("POST", "/reload"), 200);
             std::thread::park_timeout(Duration::from_secs(1));

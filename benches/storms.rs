@@ -10,6 +10,8 @@ use whole::clients::{Connection, Latencies, hurry, steadily};
 use whole::gateway::{Gateway, PASSWORD, request, token};
 use whole::{median, spread, upstream};
 
+/// What can be asked for alone: `cargo bench --bench storms -- junk`.
+const PARTS: [&str; 5] = ["start", "open", "junk", "sign-in", "growth"];
 const ROUNDS: usize = 5;
 const REQUESTS: usize = 20_000;
 const CONNECTIONS: usize = 4;
@@ -17,19 +19,28 @@ const OPENINGS: usize = 100_000;
 const SIGN_INS: usize = 100;
 /// A tenth or so of what one core of the gateway serves: the hashes have the other.
 const PER_SECOND: u32 = 1_000;
+/// Of good requests or of junk, beside those whose times are taken: what is served in half of the processors' time.
+const FLOOD_PER_SECOND: u32 = 4_000;
 const STEADILY_FOR: Duration = Duration::from_secs(4);
 const MILLION: usize = 1_000_000;
 
 fn main() {
-    let upstream = upstream();
-    start(upstream);
+    let upstream = upstream::start();
+    let arguments: Vec<String> = std::env::args().collect();
+    let are_named = PARTS.iter().any(|part| arguments.iter().any(|argument| argument == part));
+    let is_asked = |part: &str| !are_named || arguments.iter().any(|argument| argument == part);
+    if is_asked("start") {
+        start(upstream);
+    }
     let gateway = Gateway::start(upstream, "");
-    openings(&gateway);
     let cookie = gateway.open(1, 1).remove(0);
     let served = request("/page", &format!("Cookie: {cookie}"));
-    junk(&gateway, &served);
-    sign_ins(&gateway, &served);
-    growth(&gateway, &served);
+    let parts: [fn(&Gateway, &[u8]); 4] = [|gateway, _| openings(gateway), junk, sign_ins, growth];
+    for (name, part) in PARTS[1..].iter().zip(parts) {
+        if is_asked(name) {
+            part(&gateway, &served);
+        }
+    }
 }
 
 fn start(upstream: u16) {
@@ -89,20 +100,33 @@ fn junk(gateway: &Gateway, served: &[u8]) {
     println!("junk/a junk token, refused: {tokens_for} µs");
     println!("junk/resident size after {} of each: {grown:+.1} MB", ROUNDS * REQUESTS);
 
-    let flood = 5 * REQUESTS;
-    let served_flood = beside(gateway, served, || hurry(gateway.port, &|_| served.to_vec(), 200, flood, CONNECTIONS));
+    // Whoever asks without end takes processors from everybody, by good requests too. So a flood of junk is compared with one of
+    // as many good requests a second, which these processors can serve.
     let others = ROUNDS * REQUESTS;
-    let cookie_flood =
-        beside(gateway, served, || hurry(gateway.port, &|n| cookies(others + n), 401, flood, CONNECTIONS));
-    let token_flood =
-        beside(gateway, served, || hurry(gateway.port, &|n| tokens(others + n), 401, flood, CONNECTIONS));
-    // Whoever asks as fast as it is answered takes what processors there are, with good requests too.
-    tell("junk/beside junk cookies as fast as they are refused", &served_flood, &cookie_flood);
-    tell("junk/beside junk tokens as fast as they are refused", &served_flood, &token_flood);
+    let flood = |request: &(dyn Fn(usize) -> Vec<u8> + Sync), status| {
+        beside(gateway, served, || {
+            steadily(gateway.port, request, status, FLOOD_PER_SECOND, STEADILY_FOR);
+        })
+    };
+    let mut ratios: [Vec<f64>; 2] = Default::default();
+    for round in 0..ROUNDS {
+        let served_flood = flood(&|_| served.to_vec(), 200);
+        let first = others + round * FLOOD_PER_SECOND as usize * STEADILY_FOR.as_secs() as usize;
+        let cookie_flood = flood(&|n| cookies(first + n), 401);
+        let token_flood = flood(&|n| tokens(first + n), 401);
+        if round == 0 {
+            tell("junk/beside junk cookies", &served_flood, &cookie_flood);
+            tell("junk/beside junk tokens", &served_flood, &token_flood);
+        }
+        ratios[0].push(cookie_flood.p99() / served_flood.p99());
+        ratios[1].push(token_flood.p99() / served_flood.p99());
+    }
+    let [cookies, tokens] = ratios.map(spread);
+    println!("junk/ratio of p99 in {ROUNDS} rounds: {cookies} beside cookies, {tokens} beside tokens");
 }
 
 fn quiet(gateway: &Gateway, served: &[u8]) -> Latencies {
-    steadily(gateway.port, &|_| served.to_vec(), PER_SECOND, STEADILY_FOR)
+    steadily(gateway.port, &|_| served.to_vec(), 200, PER_SECOND, STEADILY_FOR)
 }
 
 /// How long answers take while something else goes on.
@@ -144,7 +168,10 @@ fn sign_ins(gateway: &Gateway, served: &[u8]) {
         });
         if round == 0 {
             tell(&format!("sign-in/{SIGN_INS} passwords at once"), &quiet, &stormy);
-            println!("  {} found room in the queue, the others are told to come back", signed_in.load(Ordering::Relaxed));
+            println!(
+                "  {} found room in the queue, the others are told to come back",
+                signed_in.load(Ordering::Relaxed)
+            );
         }
         ratios.push(stormy.p99() / quiet.p99());
     }
@@ -165,7 +192,8 @@ fn form(port: u16) -> Form {
         let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{before} in {text}"));
         rest.split_once(after).expect("it ends").0.to_owned()
     };
-    let cookie = head.lines().find_map(|line| line.strip_prefix("Set-Cookie: ").or(line.strip_prefix("set-cookie: ")));
+    let cookie =
+        head.lines().find_map(|line| line.strip_prefix("Set-Cookie: ").or(line.strip_prefix("set-cookie: ")));
     Form {
         cookie: between(cookie.expect("the form has a cookie"), "", ';'),
         token: between(&body, "name=\"form_token\" value=\"", '"'),

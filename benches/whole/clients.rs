@@ -43,11 +43,7 @@ impl Connection {
             }
         };
         let status = str::from_utf8(&self.read[9..12]).ok().and_then(|status| status.parse().ok());
-        Answer {
-            status: status.expect("a status"),
-            head: &self.read[..head],
-            body: &self.read[head..whole],
-        }
+        Answer { status: status.expect("a status"), head: &self.read[..head], body: &self.read[head..whole] }
     }
 }
 
@@ -99,11 +95,12 @@ impl Latencies {
     }
 }
 
-/// Sends a request every so often over several connections, which take turns, for `span`. An answer's time counts from
-/// the instant at which its request was due, so that what waits behind a slow one counts as slow too.
+/// Sends a request every so often over several connections, which take turns, for `span`; all must be answered `status`. An
+/// answer's time counts from the instant at which its request was due, so that what waits behind a slow one counts as slow too.
 pub(crate) fn steadily(
     port: u16,
     request: &(dyn Fn(usize) -> Vec<u8> + Sync),
+    status: u16,
     per_second: u32,
     span: Duration,
 ) -> Latencies {
@@ -122,7 +119,7 @@ pub(crate) fn steadily(
             while let Some(early) = due.checked_sub(ticks()) {
                 std::thread::park_timeout(early);
             }
-            assert_eq!(connection.exchange(&request(n as usize)).status, 200);
+            assert_eq!(connection.exchange(&request(n as usize)).status, status);
             taken.push(ticks().saturating_sub(due));
         }
         taken

@@ -98,8 +98,7 @@ impl Gateway {
 
     /// `VmRSS`, in bytes.
     pub(crate) fn resident_bytes(&self) -> f64 {
-        let told =
-            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let told = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident size");
         let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kilobytes * 1024.0
@@ -112,7 +111,11 @@ impl Gateway {
             let mut door = clients::Connection::open(self.admin);
             let mut kept = Vec::new();
             for n in (caller..sessions).step_by(CALLERS) {
-                let answer = door.exchange(&call("POST", "/sessions", &format!("{{\"subject\":\"user{}\"}}", n % USERS)));
+                let answer = door.exchange(&call(
+                    "POST",
+                    "/sessions",
+                    &format!("{{\"subject\":\"user{}\"}}", n % USERS),
+                ));
                 assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(answer.body));
                 if n % every == 0 {
                     let opened: serde_json::Value = serde_json::from_slice(answer.body).expect("JSON");
@@ -178,8 +181,11 @@ fn users() -> String {
     let hash = vestibule::auth::password::hash(&password).expect("a password can be hashed");
     let mut text = String::new();
     for n in 0..USERS {
-        writeln!(text, "user{n}: {{ password: \"{hash}\", email: user{n}@example.com, groups: [ops, dev, staff] }}")
-            .expect("a string takes all");
+        writeln!(
+            text,
+            "user{n}: {{ password: \"{hash}\", email: user{n}@example.com, groups: [ops, dev, staff] }}"
+        )
+        .expect("a string takes all");
     }
     text
 }

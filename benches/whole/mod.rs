@@ -3,10 +3,8 @@
 pub(crate) mod clients;
 pub(crate) mod gateway;
 
-#[path = "../round_trip/load.rs"]
-mod load;
-
-pub(crate) use load::upstream;
+#[path = "../round_trip/upstream.rs"]
+pub(crate) mod upstream;
 
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;

@@ -2,16 +2,18 @@
 //!
 //! A [`Bearer`] holds the verifiers of one configuration. What they decided is remembered in [`BearerCaches`], which
 //! live as long as the process: a believed token until it ends, at most [`BELIEVED_FOR_MAX`]; a refused one for
-//! [`REFUSED_FOR`]. A verdict is found under everything it depended on: the whole token (its fingerprint), the entry, the
+//! [`REFUSED_FOR`](crate::auth::refusals::REFUSED_FOR). A verdict is found under everything it depended on: the whole token (its fingerprint), the entry, the
 //! generation, which is new with every `Bearer`, and the revision of the entry's published keys. So new keys or settings
-//! forget all verdicts. Both caches are bounded, may forget at any time, and hold no token.
+//! forget all verdicts. Both caches are bounded, may forget at any time, and hold no token. Only what was believed is kept by how
+//! recently it was used: a flood of junk pushes out nothing but older junk.
 
 use crate::auth::issuer::introspection::{Introspection, LookUp};
 use crate::auth::issuer::question::Question;
 use crate::auth::jwt::{Refusal, TOKEN_BYTES_MAX, Verified, Verifier};
+use crate::auth::refusals::{Key, Refusals};
 use crate::domain::access::EntryId;
 use crate::domain::decision::Believed;
-use crate::domain::fingerprint::{Fingerprint, Fingerprints};
+use crate::domain::fingerprint::Fingerprints;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use moka::policy::EvictionPolicy;
@@ -22,12 +24,9 @@ use std::time::Duration;
 
 /// The longest time for which a token is believed without verifying it again.
 pub const BELIEVED_FOR_MAX: Duration = Duration::from_mins(5);
-/// How long a refused token is not verified again.
-pub const REFUSED_FOR: Duration = Duration::from_secs(10);
 
 /// Some fifty thousand tokens with everyday claims.
 const BELIEVED_BYTES_MAX: u64 = 32 * 1024 * 1024;
-const REFUSED_MAX: u64 = 50_000;
 /// What moka and the key take beside the claims.
 const ENTRY_BYTES: u32 = 400;
 
@@ -79,24 +78,9 @@ impl BearerRefusal {
 /// What was decided about tokens: one object for the life of the process.
 pub struct BearerCaches {
     believed: Cache<Key, Arc<Believed>>,
-    refused: Cache<Key, Refused>,
+    refused: Refusals,
     generation: AtomicU64,
     fingerprints: Fingerprints,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    token: Fingerprint,
-    entry: EntryId,
-    generation: u64,
-    /// Of the entry's keys.
-    revision: u64,
-}
-
-#[derive(Clone, Copy)]
-struct Refused {
-    why: Refusal,
-    at: Timestamp,
 }
 
 impl Default for BearerCaches {
@@ -125,8 +109,7 @@ impl BearerCaches {
             .max_capacity(BELIEVED_BYTES_MAX)
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        let refused =
-            Cache::builder().max_capacity(REFUSED_MAX).eviction_policy(EvictionPolicy::lru()).build();
+        let refused = Refusals::new();
         let fingerprints = Fingerprints::new(Secret::new(key));
         Self { believed, refused, generation: AtomicU64::new(0), fingerprints }
     }
@@ -134,12 +117,7 @@ impl BearerCaches {
     /// Forgets every verdict; the next use of each token verifies it.
     pub fn forget(&self) {
         self.believed.invalidate_all();
-        self.refused.invalidate_all();
-    }
-
-    /// How many verdicts are held, believed and refused; approximate.
-    pub fn held(&self) -> (u64, u64) {
-        (self.believed.entry_count(), self.refused.entry_count())
+        self.refused.clear();
     }
 }
 
@@ -175,7 +153,7 @@ impl Bearer {
     ///
     /// # Errors
     ///
-    /// [`BearerRefusal`] says why not. A refused token is not verified again for [`REFUSED_FOR`]. Nothing here waits: where
+    /// [`BearerRefusal`] says why not. A refused token is not verified again for [`REFUSED_FOR`](crate::auth::refusals::REFUSED_FOR). Nothing here waits: where
     /// somebody must be asked first, that is the refusal.
     pub fn believe(
         &self,
@@ -183,8 +161,10 @@ impl Bearer {
         accepted: &[EntryId],
         wall: Timestamp,
     ) -> Result<Arc<Believed>, BearerRefusal> {
-        let token = token(authorization)?;
-        let fingerprint = self.caches.fingerprints.of(token.as_bytes());
+        let bytes = token_bytes(authorization)?;
+        let fingerprint = self.caches.fingerprints.of(bytes);
+        // Looked at only where nothing is remembered: what was believed was one.
+        let mut token = None;
         let mut farthest = None;
         // One entry after the other: what is remembered of a later one must not come before what an earlier one would say.
         for &entry in accepted {
@@ -196,6 +176,10 @@ impl Bearer {
             if let Some(held) = self.caches.believed.get(&key).filter(|believed| holds_at(believed, wall)) {
                 return Ok(held);
             }
+            let token = match token {
+                Some(token) => token,
+                None => *token.insert(token68(bytes)?),
+            };
             match self.verify(verifier, key, token, wall) {
                 Ok(believed) => return Ok(believed),
                 Err(why) => {
@@ -209,6 +193,7 @@ impl Bearer {
                 }
             }
         }
+        let token = token.map_or_else(|| token68(bytes), Ok)?;
         let asked = |entry: &EntryId| self.asked.iter().find(|one| one.id() == *entry);
         for one in accepted.iter().filter_map(asked) {
             match one.look_up(token, fingerprint, wall) {
@@ -234,9 +219,9 @@ impl Bearer {
         accepted.iter().find_map(|&entry| {
             let verifier = self.verifiers.iter().find(|verifier| verifier.id() == entry)?;
             let (generation, revision) = (self.generation, verifier.revision());
-            let refused =
-                self.caches.refused.get(&Key { token: fingerprint, entry, generation, revision })?;
-            (refused.why.reason() == reason).then(|| verifier.detail(token, refused.why, wall))?
+            let key = Key { token: fingerprint, entry, generation, revision };
+            let why = self.caches.refused.find(&key, wall)?;
+            (why.reason() == reason).then(|| verifier.detail(token, why, wall))?
         })
     }
 
@@ -247,10 +232,7 @@ impl Bearer {
         token: &str,
         wall: Timestamp,
     ) -> Result<Arc<Believed>, Refusal> {
-        let refused = self.caches.refused.get(&key);
-        if let Some(Refused { why, .. }) =
-            refused.filter(|it| (it.at..it.at.plus(REFUSED_FOR)).contains(&wall))
-        {
+        if let Some(why) = self.caches.refused.find(&key, wall) {
             return Err(why);
         }
         match verifier.verify(token, wall) {
@@ -263,7 +245,7 @@ impl Bearer {
             // Not the token's fault.
             Err(Refusal::NoKeys) => Err(Refusal::NoKeys),
             Err(why) => {
-                self.caches.refused.insert(key, Refused { why, at: wall });
+                self.caches.refused.insert(key, why, wall);
                 Err(why)
             }
         }
@@ -282,16 +264,27 @@ pub fn is_dpop(authorization: &[u8]) -> bool {
 
 /// The token of `Bearer TOKEN` (RFC 6750 §2.1) or `DPoP TOKEN` (RFC 9449 §7.1).
 pub(crate) fn token(authorization: &[u8]) -> Result<&str, BearerRefusal> {
+    token68(token_bytes(authorization)?)
+}
+
+/// What stands behind the scheme, if it is one of ours; not empty and not too long.
+fn token_bytes(authorization: &[u8]) -> Result<&[u8], BearerRefusal> {
     let scheme = scheme(authorization);
     if !scheme.eq_ignore_ascii_case(b"bearer") && !scheme.eq_ignore_ascii_case(b"dpop") {
         return Err(BearerRefusal::OtherScheme);
     }
     let token = authorization.get(scheme.len()..).unwrap_or_default().trim_ascii();
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(BearerRefusal::Token(Refusal::TooLong));
+    match token.len() {
+        0 => Err(BearerRefusal::Malformed),
+        length if length > TOKEN_BYTES_MAX => Err(BearerRefusal::Token(Refusal::TooLong)),
+        _ => Ok(token),
     }
+}
+
+/// The bytes as text, if they are such as tokens have (`b64token`, RFC 6750 §2.1).
+fn token68(token: &[u8]) -> Result<&str, BearerRefusal> {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-    if token.is_empty() || !token.iter().all(allowed) {
+    if !token.iter().all(allowed) {
         return Err(BearerRefusal::Malformed);
     }
     str::from_utf8(token).map_err(|_| BearerRefusal::Malformed)
@@ -301,6 +294,7 @@ pub(crate) fn token(authorization: &[u8]) -> Result<&str, BearerRefusal> {
 mod tests {
     use super::*;
     use crate::auth::forge::{NOON, claims, claims_with, hs256, symmetric, verifier};
+    use crate::auth::refusals::REFUSED_MAX;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -434,13 +428,15 @@ mod tests {
     }
 
     #[test]
-    fn the_caches_are_bounded() {
+    fn junk_is_bounded_and_pushes_out_nothing_that_is_believed() {
         let (caches, bearer) = fresh();
+        assert!(bearer.believe(&good(), &[API], NOON).is_ok());
         for n in 0..REFUSED_MAX + 5_000 {
             let _ = bearer.believe(&field(&format!("{n}.x.y")), &[API], NOON);
         }
-        caches.refused.run_pending_tasks();
-        assert!(caches.held().1 <= REFUSED_MAX, "{:?}", caches.held());
+        assert!(caches.refused.len() <= REFUSED_MAX, "{}", caches.refused.len());
+        let later = NOON.plus(Duration::from_secs(1));
+        assert_eq!(bearer.believe(&good(), &[API], later).expect("still held").verified_at, NOON);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod jwks;
 pub mod jwt;
 pub mod password;
 pub mod proof;
+pub mod refusals;
 pub mod session_token;
 pub mod terms;
 pub mod throttle;

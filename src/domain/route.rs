@@ -9,6 +9,8 @@
 //! The table is an index: host → a tree of segments → routes. A look-up costs a hash of the host and a binary search
 //! for each segment, whatever the number of routes, and allocates nothing unless a segment holds an escape.
 
+mod overlap;
+
 use crate::domain::target::{Host, HostRejection, Target, TargetRejection};
 use http::Method;
 use std::cmp::Ordering;
@@ -72,15 +74,6 @@ impl HostPattern {
         match self {
             Self::Exact(name) => name == host,
             Self::Suffix(suffix) => is_below(host, suffix),
-        }
-    }
-
-    /// Every host of `other` is one of ours.
-    fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Suffix(ours), Self::Suffix(theirs)) => ours == theirs || is_below(theirs, ours),
-            (_, Self::Exact(host)) => self.matches(host),
-            (Self::Exact(_), Self::Suffix(_)) => false,
         }
     }
 }
@@ -251,28 +244,6 @@ impl RouteTable {
         (0..self.entries.len()).filter(|&index| is_of(&self.entries[index])).collect()
     }
 
-    /// Routes that no request reaches, each with an earlier one that takes its requests. For the checker: compares every pair.
-    pub fn unreachable(&self) -> Vec<(usize, usize)> {
-        (1..self.entries.len()).filter_map(|later| Some((later, self.hidden_by(later)?))).collect()
-    }
-
-    /// Pairs of an inner and an outer route: the inner one's path lies below the outer's on a host that both have, and
-    /// `is_stricter(inner, outer)` holds. For the checker: compares every pair.
-    pub fn stricter_under(&self, is_stricter: impl Fn(usize, usize) -> bool) -> Vec<(usize, usize)> {
-        let mut pairs = Vec::new();
-        for (inner, entry) in self.entries.iter().enumerate() {
-            for (outer, other) in self.entries.iter().enumerate() {
-                if other.is_strictly_above(entry)
-                    && other.shares_a_host_with(entry)
-                    && is_stricter(inner, outer)
-                {
-                    pairs.push((inner, outer));
-                }
-            }
-        }
-        pairs
-    }
-
     /// The trees of all patterns that match a host.
     fn of_host(&self, host: &str) -> impl Iterator<Item = &Paths> {
         let exact = self.exact.get(host);
@@ -291,82 +262,6 @@ impl RouteTable {
             }
         }
         methods
-    }
-
-    /// An earlier route that takes what `later` would, if that holds for each of its hosts.
-    fn hidden_by(&self, later: usize) -> Option<usize> {
-        let entry = &self.entries[later];
-        if entry.hosts.is_empty() {
-            return self.hidden_on(later, None);
-        }
-        let hiding: Option<Vec<usize>> =
-            entry.hosts.iter().map(|host| self.hidden_on(later, Some(host))).collect();
-        hiding?.first().copied()
-    }
-
-    /// The same for one of its host patterns; `None` stands for any host.
-    fn hidden_on(&self, later: usize, host: Option<&HostPattern>) -> Option<usize> {
-        let entry = &self.entries[later];
-        let mates: Vec<usize> =
-            (0..=later).filter(|&index| self.entries[index].is_mate_of(entry, host)).collect();
-        let first_mate = *mates.first().unwrap_or(&later);
-        // Whatever comes before the whole group and covers it takes everything.
-        let above = (0..first_mate).find(|&index| self.entries[index].covers(entry, host));
-        // Within the group a method goes to the first that takes it.
-        let earlier = &mates[..mates.len().saturating_sub(1)];
-        let taken =
-            |method: &Method| earlier.iter().any(|&index| self.entries[index].methods.contains(method));
-        let takes_all = earlier.iter().copied().find(|&index| self.entries[index].methods.is_empty());
-        let together = earlier.iter().copied().find(|&index| {
-            let ours = &self.entries[index].methods;
-            !entry.methods.is_empty()
-                && entry.methods.iter().all(taken)
-                && entry.methods.iter().any(|method| ours.contains(method))
-        });
-        above.or(takes_all).or(together)
-    }
-}
-
-impl Entry {
-    /// Same host pattern and path: only methods choose between the two.
-    fn is_mate_of(&self, other: &Self, host: Option<&HostPattern>) -> bool {
-        self.path.segments(self.case_insensitive) == other.path.segments(other.case_insensitive)
-            && std::mem::discriminant(&self.path) == std::mem::discriminant(&other.path)
-            && self.case_insensitive == other.case_insensitive
-            && host.map_or(self.hosts.is_empty(), |host| self.hosts.contains(host))
-    }
-
-    /// Every host of the pattern, and every path of `other`, is one of ours.
-    fn covers(&self, other: &Self, host: Option<&HostPattern>) -> bool {
-        let covers_host =
-            self.hosts.is_empty() || host.is_some_and(|host| self.hosts.iter().any(|ours| ours.covers(host)));
-        covers_host && self.covers_path(other)
-    }
-
-    fn covers_path(&self, other: &Self) -> bool {
-        // Ours with case cannot cover all spellings of theirs without.
-        if other.case_insensitive && !self.case_insensitive && !other.path.segments(true).is_empty() {
-            return matches!(self.path, PathPattern::Prefix(_)) && self.path.segments(false).is_empty();
-        }
-        let ours = self.path.segments(self.case_insensitive);
-        let theirs = other.path.segments(self.case_insensitive);
-        match (&self.path, &other.path) {
-            (PathPattern::Prefix(_), _) => theirs.starts_with(&ours),
-            (PathPattern::Exact(_), PathPattern::Exact(_)) => ours == theirs,
-            (PathPattern::Exact(_), PathPattern::Prefix(_)) => false,
-        }
-    }
-
-    fn is_strictly_above(&self, other: &Self) -> bool {
-        let fold = self.case_insensitive || other.case_insensitive;
-        let (ours, theirs) = (self.path.segments(fold), other.path.segments(fold));
-        matches!(self.path, PathPattern::Prefix(_)) && theirs.len() > ours.len() && theirs.starts_with(&ours)
-    }
-
-    fn shares_a_host_with(&self, other: &Self) -> bool {
-        self.hosts.is_empty()
-            || other.hosts.is_empty()
-            || self.hosts.iter().any(|a| other.hosts.iter().any(|b| a.covers(b) || b.covers(a)))
     }
 }
 
@@ -477,10 +372,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    type Written = (Vec<HostPattern>, PathPattern, bool, Vec<Method>);
+    pub(super) type Written = (Vec<HostPattern>, PathPattern, bool, Vec<Method>);
 
     /// `host,host path METHOD,METHOD`; `-` for none, `~` before a path that ignores case.
-    fn entry(text: &str) -> Written {
+    pub(super) fn entry(text: &str) -> Written {
         let (rest, methods) = text.rsplit_once(' ').expect("hosts, path and methods");
         let (hosts, path) = rest.split_once(' ').expect("hosts and path");
         let list = |text: &str| -> Vec<String> {

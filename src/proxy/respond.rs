@@ -27,8 +27,9 @@ use http::header::{
     TRANSFER_ENCODING, VARY,
 };
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session as Exchange;
 use serde_json::json;
 
@@ -123,6 +124,10 @@ pub(crate) async fn send(exchange: &mut Exchange, ctx: &mut Context, answer: Ans
         head.insert_header(STRICT_TRANSPORT_SECURITY, hsts.clone())?;
     }
     let bare = head_only || body.is_empty();
+    if bare && exchange.req_header().version == Version::HTTP_2 {
+        // pingora would end it with an empty frame of data, which gRPC does not take for the end of a refusal ("Trailers-Only").
+        return exchange.write_response_tasks(vec![HttpTask::Header(Box::new(head), true)]).await.map(drop);
+    }
     exchange.write_response_header(Box::new(head), bare).await?;
     if !bare {
         exchange.write_response_body(Some(body), true).await?;

@@ -329,15 +329,21 @@ impl Resolver<'_> {
         upstreams: &[UpstreamSettings],
     ) {
         let sent: Vec<String> = routes.iter().map(|(_, route)| PathAt::of(route).sent()).collect();
+        let (all, prefixed): (Vec<usize>, Vec<usize>) = (
+            (0..routes.len()).collect(),
+            (0..routes.len()).filter(|&index| prefix_of(&routes[index].1).is_some()).collect(),
+        );
         for (index, (at, lax)) in routes.iter().enumerate() {
             let Some(upstream) = upstreams.get(lax.upstream) else { continue };
-            let is_pair = |strict: &RouteSettings| {
-                strict.upstream == lax.upstream
-                    && (prefix_of(strict).is_some() || prefix_of(lax).is_some())
-                    && strictness(&strict.access) > strictness(&lax.access)
+            // One of the two has to have a prefix.
+            let others = if prefix_of(lax).is_some() { &all } else { &prefixed };
+            let is_stricter = |strict: &RouteSettings| {
+                strict.upstream == lax.upstream && strictness(&strict.access) > strictness(&lax.access)
             };
-            for ((_, strict), guarded) in routes.iter().zip(&sent).filter(|((_, strict), _)| is_pair(strict))
-            {
+            for (strict, guarded) in others.iter().map(|&other| (&routes[other].1, &sent[other])) {
+                if !is_stricter(strict) {
+                    continue;
+                }
                 let Some(asked) = PathAt::of(lax).asked(guarded) else { continue };
                 let Ok(target) = Target::parse(asked.as_bytes()) else { continue };
                 let open = hosts_of(lax).into_iter().any(|host| {

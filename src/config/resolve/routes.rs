@@ -15,7 +15,7 @@ use crate::domain::route::{HostPattern, PathPattern, PatternError, RouteTable};
 use crate::domain::session::SpaceId;
 use crate::proxy::settings::{External, NO_UPSTREAM, RouteSession, RouteSettings, UpstreamSettings};
 use http::Method;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// The gateway's own paths.
 const OWN_PATHS: &str = "/_vestibule";
@@ -44,12 +44,13 @@ impl Resolver<'_> {
             );
         }
         let mut routes: Vec<(At, RouteSettings)> = Vec::new();
+        let mut names: HashSet<String> = HashSet::new();
         for (index, route) in raw.iter().enumerate() {
             let Some(route) = route else { continue };
             let at = root.item(index);
             if let Some(name) = &route.name {
                 self.check_name(name, &at.key("name"));
-                if routes.iter().any(|(_, other)| other.name == *name) {
+                if names.contains(name) {
                     let remedy = "write another name: logs and metrics tell routes by it";
                     self.notes.problem(&at.key("name"), name, "is the name of two routes", remedy);
                 }
@@ -104,6 +105,7 @@ impl Resolver<'_> {
                 redirect,
                 upstream,
             };
+            names.insert(settings.name.clone());
             routes.push((at, settings));
         }
         self.whole_table(&routes, upstreams, external_url);
@@ -347,8 +349,8 @@ impl Resolver<'_> {
             let (inner, outer) = (&routes[inner].1, &routes[outer].1);
             inner.upstream == outer.upstream
                 && inner.redirect.is_none()
-                && !has_said(inner)
                 && strictness(&inner.access) > strictness(&outer.access)
+                && !has_said(inner)
         };
         for (inner, outer) in table.stricter_under(stricter) {
             let (at, route) = &routes[inner];
