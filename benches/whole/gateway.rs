@@ -15,7 +15,7 @@ use vestibule::domain::secret::Secret;
 /// The head of every configuration: `LISTEN`, `ADMIN` and `UPSTREAM` stand for ports. Routes follow.
 const CONFIG: &str = "
 version: 1
-listeners: [{ address: '127.0.0.1:LISTEN' }]
+listeners: [{ address: '127.0.0.1:LISTEN', connections: { max_per_client: 20000 } }]
 external_url: http://localhost:LISTEN
 trusted_proxies: [127.0.0.1/32]
 admin: { address: '127.0.0.1:ADMIN', token: { file: admin.token } }
