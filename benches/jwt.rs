@@ -1,4 +1,4 @@
-//! What a bearer token costs: verified for the first time with each common kind of key, and remembered since.
+//! What a bearer token costs: verified for the first time by each algorithm, and remembered since.
 //!
 //! Keys are made anew for each run; the work does not depend on which. Nothing is remembered in the cold runs.
 
@@ -8,7 +8,9 @@ mod thread_time;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512,
+    RsaEncoding, RsaKeyPair,
 };
 use aws_lc_rs::{hmac, rsa};
 use base64::Engine;
@@ -35,7 +37,7 @@ const ENTRY: EntryId = EntryId(1);
 const SECRET: [u8; 32] = [0x5A; 32];
 
 fn cold(c: &mut Criterion<ThreadTime>) {
-    for (name, verifier, token) in [hs256(), rs256(), es256()] {
+    for (name, verifier, token) in cases() {
         assert!(verifier.verify(&token, NOON).is_ok(), "{name}");
         c.bench_function(&format!("jwt/cold/{name}"), |b| {
             b.iter(|| verifier.verify(black_box(&token), NOON));
@@ -44,7 +46,8 @@ fn cold(c: &mut Criterion<ThreadTime>) {
 }
 
 fn remembered(c: &mut Criterion<ThreadTime>) {
-    let (_, verifier, token) = rs256();
+    let (_, verifier, token) =
+        cases().into_iter().find(|(name, ..)| *name == "RS256").expect("it is one of them");
     let bearer = Bearer::new(vec![verifier], Arc::new(BearerCaches::new()));
     let (message, _) = token.rsplit_once('.').expect("two dots");
     let believed = format!("Bearer {token}");
@@ -58,28 +61,65 @@ fn remembered(c: &mut Criterion<ThreadTime>) {
     }
 }
 
-fn hs256() -> (&'static str, Verifier, String) {
-    let message = unsigned("HS256");
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &SECRET), message.as_bytes());
+/// A verifier and a token for one algorithm.
+type Case = (&'static str, Verifier, String);
+
+/// Every algorithm that is believed (RFC 7518 §3.1, RFC 8037 §3.1); the RSA key has 2,048 bits.
+fn cases() -> Vec<Case> {
+    let rsa = RsaKeyPair::generate(rsa::KeySize::Rsa2048).expect("a key is made");
+    let p256 = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key is made");
+    let p384 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).expect("a key is made");
+    let ed = Ed25519KeyPair::generate().expect("a key is made");
+    let ecdsa = |name, algorithm, pair: &EcdsaKeyPair| {
+        let public: PublicKeyX509Der = pair.public_key().as_der().expect("it encodes");
+        let verifier = of_public_key(algorithm, public.as_ref());
+        let sign =
+            |message: &[u8]| pair.sign(&SystemRandom::new(), message).expect("it signs").as_ref().to_vec();
+        (name, verifier, token(name, sign))
+    };
+    let public: PublicKeyX509Der = ed.public_key().as_der().expect("it encodes");
+    let edwards = of_public_key(Algorithm::EdDSA, public.as_ref());
+    vec![
+        hmac_case("HS256", Algorithm::HS256, hmac::HMAC_SHA256),
+        hmac_case("HS384", Algorithm::HS384, hmac::HMAC_SHA384),
+        hmac_case("HS512", Algorithm::HS512, hmac::HMAC_SHA512),
+        rsa_case("RS256", Algorithm::RS256, &RSA_PKCS1_SHA256, &rsa),
+        rsa_case("RS384", Algorithm::RS384, &RSA_PKCS1_SHA384, &rsa),
+        rsa_case("RS512", Algorithm::RS512, &RSA_PKCS1_SHA512, &rsa),
+        rsa_case("PS256", Algorithm::PS256, &RSA_PSS_SHA256, &rsa),
+        rsa_case("PS384", Algorithm::PS384, &RSA_PSS_SHA384, &rsa),
+        rsa_case("PS512", Algorithm::PS512, &RSA_PSS_SHA512, &rsa),
+        ecdsa("ES256", Algorithm::ES256, &p256),
+        ecdsa("ES384", Algorithm::ES384, &p384),
+        ("EdDSA", edwards, token("EdDSA", |message| ed.sign(message).as_ref().to_vec())),
+    ]
+}
+
+fn hmac_case(name: &'static str, algorithm: Algorithm, hash: hmac::Algorithm) -> Case {
+    let key = hmac::Key::new(hash, &SECRET);
     let keys = JwtKeys::Secret(Secret::new(SECRET.to_vec()));
-    ("HS256", verifier(Algorithm::HS256, keys, &[]), signed(&message, tag.as_ref()))
+    (name, verifier(algorithm, keys, &[]), token(name, |message| hmac::sign(&key, message).as_ref().to_vec()))
 }
 
-fn rs256() -> (&'static str, Verifier, String) {
-    let message = unsigned("RS256");
-    let pair = RsaKeyPair::generate(rsa::KeySize::Rsa2048).expect("a key is made");
-    let mut signature = vec![0; pair.public_modulus_len()];
-    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).expect("it signs");
+fn rsa_case(
+    name: &'static str,
+    algorithm: Algorithm,
+    encoding: &'static dyn RsaEncoding,
+    pair: &RsaKeyPair,
+) -> Case {
     let public: PublicKeyX509Der = pair.public_key().as_der().expect("it encodes");
-    ("RS256", of_public_key(Algorithm::RS256, public.as_ref()), signed(&message, &signature))
+    let sign = |message: &[u8]| {
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(encoding, &SystemRandom::new(), message, &mut signature).expect("it signs");
+        signature
+    };
+    (name, of_public_key(algorithm, public.as_ref()), token(name, sign))
 }
 
-fn es256() -> (&'static str, Verifier, String) {
-    let message = unsigned("ES256");
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key is made");
-    let signature = pair.sign(&SystemRandom::new(), message.as_bytes()).expect("it signs");
-    let public: PublicKeyX509Der = pair.public_key().as_der().expect("it encodes");
-    ("ES256", of_public_key(Algorithm::ES256, public.as_ref()), signed(&message, signature.as_ref()))
+fn token(algorithm: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let message = unsigned(algorithm);
+    let signature = sign(message.as_bytes());
+    signed(&message, &signature)
 }
 
 fn of_public_key(algorithm: Algorithm, der: &[u8]) -> Verifier {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use vestibule::admin::Claimed;
-use vestibule::app::explain::{Who, explain};
+use vestibule::app::explain::{Said, Who, explain};
 use vestibule::config::{self, Config, Problems, Warning};
 use vestibule::domain::access::{Access, EntryId};
 use vestibule::domain::decision::{Believed, Credential, Facts, Presented, Rejection, decide};
@@ -705,7 +705,9 @@ proptest! {
                 source,
                 claims: claims.clone(),
             }),
-            (_, Some(token)) => Who::Believed { entry: token.name.clone(), identity: identity.clone() },
+            (_, Some(token)) => {
+                Who::Token(vec![Said { entry: token.name.clone(), whom: Ok(identity.clone()) }])
+            }
             _ => Who::Nobody,
         };
         let explained = explain(&config, &method, "https://a.example.com/all/x", &who).to_string();

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What a contender does for each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,9 +232,15 @@ fn open_session(admin: u16) -> String {
     format!("{}={}", text("name"), text("value"))
 }
 
+/// A token that is good for longer than the gateway takes any is refused.
+fn in_an_hour() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is right");
+    since.as_secs() + 3_600
+}
+
 fn token() -> String {
     let claims = json!({
-        "iss": "https://id.example.com", "aud": "bench", "sub": "alice", "exp": 4_000_000_000_u64,
+        "iss": "https://id.example.com", "aud": "bench", "sub": "alice", "exp": in_an_hour(),
         "email": "alice@example.com", "email_verified": true, "groups": ["ops", "dev", "staff"],
     });
     let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET);

@@ -5,8 +5,8 @@
 
 use crate::admin::{Claimed, Explanation};
 use crate::app::{wall_clock, wording};
-use crate::auth::SignInKind;
 use crate::auth::upstream_way::UpstreamWay;
+use crate::auth::{JwtKeys, SignInKind};
 use crate::config::Config;
 use crate::domain::access::{Access, EntryId, Protected};
 use crate::domain::age;
@@ -43,13 +43,17 @@ pub enum Who {
     Nobody,
     /// Somebody with these claims, by whichever way of the route has this source.
     Claims(Claimed),
-    /// Somebody whose token was believed by this entry of `tokens`.
-    Believed {
-        /// Its name in the file.
-        entry: String,
-        /// What the token says.
-        identity: Identity,
-    },
+    /// Somebody with a token, and the entries of `tokens` that do not refuse it.
+    Token(Vec<Said>),
+}
+
+/// What an entry of `tokens` says of a token.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Its name in the file.
+    pub entry: String,
+    /// Whom the token proves; or, where only a running gateway can say that, what it would do to learn it.
+    pub whom: Result<Identity, String>,
 }
 
 /// The explanation, a fact a line. A `url` that no request could have is explained too: it is refused, and why.
@@ -134,6 +138,14 @@ fn weigh(
     who: &Who,
     lines: &mut Explanation,
 ) -> Option<Admitted> {
+    if let (Access::Protected(protected), Who::Token(said)) = (&route.access, who)
+        && let Some((_, Said { entry, whom: Err(would) })) = first_said(config, protected, said)
+    {
+        let why =
+            format!("for `{entry}` {would}; once the token is believed, this decides: {}", protected.allow);
+        decision(lines, "not to be said here", why);
+        return None;
+    }
     let (presented, told) = match &route.access {
         Access::Public => (Presented::Nothing(Cause::Absent), String::new()),
         Access::Protected(protected) => present(config, protected, who),
@@ -166,7 +178,7 @@ fn weigh(
         Rejection::Unauthenticated(_) if has_way(config, protected) => decision(lines, SIGN_IN, told),
         Rejection::Unauthenticated(_) | Rejection::BadBearer(_) => decision(lines, "401 unauthorized", told),
         Rejection::StaleToken(_) => {
-            decision(lines, "401 unauthorized", "the sign-in is too long ago, or nobody knows when")
+            decision(lines, "401 unauthorized", "the sign-in is too long ago, or nobody knows when");
         }
         Rejection::Scope(scopes) => {
             decision(lines, "403 forbidden", format!("the token lacks a scope of: {scopes}"));
@@ -286,19 +298,21 @@ fn present(config: &Config, protected: &Protected, who: &Who) -> (Presented, Str
     let takes = || nothing(format!("it takes {}", wording::ways(config, protected)));
     match who {
         Who::Nobody => takes(),
-        Who::Believed { entry: name, identity } => {
-            let listed =
-                |id: &&EntryId| wording::entry(config, **id).is_some_and(|(listed, _)| listed == name);
-            match protected.tokens.iter().find(listed) {
-                Some(id) => (Presented::Credential(token(*id, identity.clone())), String::new()),
-                // Where no tokens are taken, the Authorization header is the application's business.
-                None if protected.tokens.is_empty() => takes(),
-                None => {
-                    let told = format!("the route does not list `{name}`, which believed the token");
-                    (Presented::BadBearer("other_entry"), told)
-                }
+        Who::Token(said) => match first_said(config, protected, said) {
+            Some((id, Said { whom: Ok(identity), .. })) => {
+                (Presented::Credential(token(id, identity.clone())), String::new())
             }
-        }
+            // Where no tokens are taken, the Authorization header is the application's business.
+            _ if protected.tokens.is_empty() => takes(),
+            _ => {
+                let names: Vec<&str> = said.iter().map(|said| said.entry.as_str()).collect();
+                let told = format!(
+                    "the route does not list `{}`, and no other entry believes the token",
+                    names.join("`, `")
+                );
+                (Presented::BadBearer("other_entry"), told)
+            }
+        },
         Who::Claims(claimed) => {
             let wanted = claimed.source.as_deref();
             let ids = protected.sign_in.iter().map(|id| (*id, true));
@@ -319,6 +333,20 @@ fn present(config: &Config, protected: &Protected, who: &Who) -> (Presented, Str
             }
         }
     }
+}
+
+/// What counts of what entries say of a token: the word of the route's first, and that of servers only where no signature proves
+/// it, as [`Bearer::believe`](crate::auth::bearer::Bearer::believe) has it.
+fn first_said<'a>(config: &Config, protected: &Protected, said: &'a [Said]) -> Option<(EntryId, &'a Said)> {
+    let asks = |id: EntryId| {
+        config.tokens.iter().any(|token| token.id == id && matches!(token.keys, JwtKeys::Asked(_)))
+    };
+    let of = |id: EntryId| {
+        let (name, _) = wording::entry(config, id)?;
+        said.iter().find(|said| said.entry == name).map(|said| (id, said))
+    };
+    let listed = || protected.tokens.iter().copied();
+    listed().filter(|id| !asks(*id)).find_map(of).or_else(|| listed().filter(|id| asks(*id)).find_map(of))
 }
 
 /// What else a request must keep to; nothing is said where nothing is limited.

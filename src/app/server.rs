@@ -175,7 +175,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
             parts, clock, inner, reloader, drain, drain_delay, signals, trusts_system, upgrade, ..
         } = self;
         let Signals { runtime, mut terminate, mut interrupt, mut hangup, mut rotated } = signals;
-        runtime.block_on(async move {
+        let served = runtime.block_on(async move {
             // The operator's door stays open to the end: readyz tells that the rest drains.
             let (_open, open) = watch::channel(false);
             let mut accepting = tokio::task::JoinSet::new();
@@ -241,7 +241,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Server<A> {
                 }
             }
             Ok(())
-        })
+        });
+        // A name that is being looked up, or a file that does not come, keeps nobody here.
+        runtime.shutdown_background();
+        served
     }
 }
 

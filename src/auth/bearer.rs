@@ -161,8 +161,10 @@ impl Bearer {
         accepted: &[EntryId],
         wall: Timestamp,
     ) -> Result<Arc<Believed>, BearerRefusal> {
-        let token = token(authorization)?;
-        let fingerprint = self.caches.fingerprints.of(token.as_bytes());
+        let bytes = token_bytes(authorization)?;
+        let fingerprint = self.caches.fingerprints.of(bytes);
+        // Looked at only where nothing is remembered: what was believed was one.
+        let mut token = None;
         let mut farthest = None;
         // One entry after the other: what is remembered of a later one must not come before what an earlier one would say.
         for &entry in accepted {
@@ -174,6 +176,10 @@ impl Bearer {
             if let Some(held) = self.caches.believed.get(&key).filter(|believed| holds_at(believed, wall)) {
                 return Ok(held);
             }
+            let token = match token {
+                Some(token) => token,
+                None => *token.insert(token68(bytes)?),
+            };
             match self.verify(verifier, key, token, wall) {
                 Ok(believed) => return Ok(believed),
                 Err(why) => {
@@ -187,6 +193,7 @@ impl Bearer {
                 }
             }
         }
+        let token = token.map_or_else(|| token68(bytes), Ok)?;
         let asked = |entry: &EntryId| self.asked.iter().find(|one| one.id() == *entry);
         for one in accepted.iter().filter_map(asked) {
             match one.look_up(token, fingerprint, wall) {
@@ -257,16 +264,27 @@ pub fn is_dpop(authorization: &[u8]) -> bool {
 
 /// The token of `Bearer TOKEN` (RFC 6750 §2.1) or `DPoP TOKEN` (RFC 9449 §7.1).
 pub(crate) fn token(authorization: &[u8]) -> Result<&str, BearerRefusal> {
+    token68(token_bytes(authorization)?)
+}
+
+/// What stands behind the scheme, if it is one of ours; not empty and not too long.
+fn token_bytes(authorization: &[u8]) -> Result<&[u8], BearerRefusal> {
     let scheme = scheme(authorization);
     if !scheme.eq_ignore_ascii_case(b"bearer") && !scheme.eq_ignore_ascii_case(b"dpop") {
         return Err(BearerRefusal::OtherScheme);
     }
     let token = authorization.get(scheme.len()..).unwrap_or_default().trim_ascii();
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(BearerRefusal::Token(Refusal::TooLong));
+    match token.len() {
+        0 => Err(BearerRefusal::Malformed),
+        length if length > TOKEN_BYTES_MAX => Err(BearerRefusal::Token(Refusal::TooLong)),
+        _ => Ok(token),
     }
+}
+
+/// The bytes as text, if they are such as tokens have (`b64token`, RFC 6750 §2.1).
+fn token68(token: &[u8]) -> Result<&str, BearerRefusal> {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-    if token.is_empty() || !token.iter().all(allowed) {
+    if !token.iter().all(allowed) {
         return Err(BearerRefusal::Malformed);
     }
     str::from_utf8(token).map_err(|_| BearerRefusal::Malformed)

@@ -7,6 +7,8 @@
 //! What was used lives in memory, and so no longer than the process. A proof that may have been used before its start counts
 //! only with a nonce of this process; a client that gets such a challenge sends the request again with one (§9).
 
+#[cfg(test)]
+mod examples;
 mod nonces;
 mod replays;
 
@@ -26,7 +28,6 @@ use jsonwebtoken::Algorithm;
 use nonces::Nonces;
 use replays::Replays;
 use serde_json::{Map, Value};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,7 +37,7 @@ const PROOF_BYTES_MAX: usize = 8 * 1024;
 /// A wall clock that was set back by more has moved.
 const STEP_MIN_MS: i64 = 1000;
 /// What a proof may be signed with, as a challenge lists it (RFC 9449 §7.1).
-pub const ALGORITHMS: &str = "ES256 ES384 EdDSA PS256 PS384 PS512 RS256 RS384 RS512";
+pub const ALGORITHMS: &str = "ES256 ES384 Ed25519 EdDSA PS256 PS384 PS512 RS256 RS384 RS512";
 
 /// What is asked of the proofs for tokens of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +117,19 @@ impl Dpop {
     /// A nonce for the next proof (RFC 9449 §9), made of `now`, the process's own time. Nothing is kept of it.
     pub fn nonce(&self, now: Timestamp) -> String {
         self.memory.nonces.issue(now)
+    }
+
+    /// Whether every proof for a token of this entry needs a nonce.
+    pub fn asks_for_nonces(&self, entry: EntryId) -> bool {
+        self.entries.iter().any(|(id, settings)| *id == entry && settings.nonce)
+    }
+
+    /// The nonce for the client's next proofs, if that of this one, which counted, is no longer new (RFC 9449 §8.2): so its next
+    /// request need not be refused first.
+    pub fn next_nonce(&self, proof: &[u8], now: Timestamp) -> Option<String> {
+        let proof = Proof::read(proof).ok()?;
+        let nonce = proof.claims.get("nonce")?.as_str()?;
+        self.memory.nonces.is_ageing(nonce, now).then(|| self.nonce(now))
     }
 
     /// Checks that this proof is for this request, and by the key with the thumbprint `jkt`, to which the token of the entry
@@ -199,7 +213,7 @@ impl<'a> Proof<'a> {
         if !ALGORITHMS.split(' ').any(|known| known == algorithm) {
             return Err(Unproved::Algorithm);
         }
-        let algorithm = Algorithm::from_str(algorithm).map_err(|_| Unproved::Algorithm)?;
+        let algorithm = jwks::algorithm(algorithm).ok_or(Unproved::Algorithm)?;
         let claims = read_object(payload)?;
         let issued_at = claims.get("iat").and_then(instant).ok_or(Unproved::Malformed)?;
         Ok(Self { algorithm, header, claims, issued_at, signature, signed })
@@ -346,43 +360,6 @@ mod tests {
     fn check(dpop: &Dpop, proof: &str, request: &Request<'_>, wall: Timestamp) -> Result<(), Unproved> {
         let jkt = thumbprint_of(&jwk(Algorithm::ES256, &json!({})));
         dpop.check(proof.as_bytes(), request, (ENTRY, &jkt), (wall, wall))
-    }
-
-    #[test]
-    fn the_example_of_the_rfc_counts_and_nothing_else_for_it() {
-        // RFC 9449 §7.1, figures 13 and 14; the thumbprint is that of §6.1.
-        let header = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0VjNoUklDUkRZ\
-            OXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10NnY5VERWclUwQ2R2R1JEQSIsImNydiI6\
-            IlAtMjU2In19";
-        let claims = "eyJqdGkiOiJlMWozVl9iS2ljOC1MQUVCIiwiaHRtIjoiR0VUIiwiaHR1IjoiaHR0cHM6Ly9yZXNvdXJjZS5leGFtcGxlLm9yZy9w\
-            cm90ZWN0ZWRyZXNvdXJjZSIsImlhdCI6MTU2MjI2MjYxOCwiYXRoIjoiZlVIeU8ycjJaM0RaNTNFc05yV0JiMHhXWG9hTnk1OUlpS0NBcWtz\
-            bVFFbyJ9";
-        let signature =
-            "2oW9RP35yRqzhrtNP86L-Ey71EOptxRimPPToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA";
-        let proof = format!("{header}.{claims}.{signature}");
-        let jkt = sha256(&json!("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I")).expect("a hash");
-        let made_at = Timestamp::from_secs(1_562_262_618);
-        let check = |dpop: &Dpop, proof: &str, jkt: &[u8; 32], wall| {
-            dpop.check(proof.as_bytes(), &REQUEST, (ENTRY, jkt), (wall, wall))
-        };
-        let start = made_at.minus(Duration::from_mins(1));
-        let dpop = dpop(SETTINGS, start);
-        assert_eq!(check(&dpop, &proof, &[0; 32], made_at), Err(Unproved::OtherKey));
-        assert_eq!(check(&dpop, &proof, &jkt, made_at.plus(Duration::from_secs(65))), Err(Unproved::Time));
-        let changed = proof.replace("plemAgR6", "plemAgR7");
-        assert_eq!(check(&dpop, &changed, &jkt, made_at), Err(Unproved::Signature));
-        assert_eq!(check(&dpop, &proof, &jkt, made_at), Ok(()));
-        assert_eq!(check(&dpop, &proof, &jkt, made_at), Err(Unproved::Replayed));
-        // RFC 7638 §3.1.
-        let rsa = json!({
-            "kty": "RSA", "e": "AQAB", "alg": "RS256", "kid": "2011-04-29",
-            "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3\
-                oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdA\
-                ZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-\
-                kEgU8awapJzKnqDKgw",
-        });
-        let expected = sha256(&json!("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"));
-        assert_eq!(thumbprint(rsa.as_object().expect("an object")), expected);
     }
 
     #[test]
@@ -564,6 +541,19 @@ mod tests {
         claims["nonce"] = json!(dpop.nonce(NOON));
         assert_eq!(check(&dpop, &proof(&header, &claims), &REQUEST, NOON), Ok(()));
         assert_eq!(check(&dpop, &proof(&header, &claims), &REQUEST, NOON), Err(Unproved::Replayed));
+    }
+
+    #[test]
+    fn a_client_hears_the_next_nonce_before_its_own_is_too_old() {
+        let dpop = dpop(DpopSettings { nonce: true, ..SETTINGS }, NOON.minus(Duration::from_hours(1)));
+        let (header, mut claims) = parts();
+        claims["nonce"] = json!(dpop.nonce(NOON));
+        let proof = proof(&header, &claims);
+        let next = |after| dpop.next_nonce(proof.as_bytes(), NOON.plus(Duration::from_mins(after)));
+        assert_eq!((next(0), next(1)), (None, None));
+        assert_eq!(next(2), Some(dpop.nonce(NOON.plus(Duration::from_mins(2)))));
+        assert!(dpop.asks_for_nonces(ENTRY) && !dpop.asks_for_nonces(EntryId(8)));
+        assert!(!self::dpop(SETTINGS, NOON).asks_for_nonces(ENTRY));
     }
 
     #[test]

@@ -23,12 +23,13 @@ pub(super) enum NoFacts {
     Confirmation,
 }
 
-/// Reads `jti`, `iat` and `cnf`.
+/// Reads `jti`, `iat` and `cnf`, and whether `exp` stands, which others have weighed.
 pub(super) fn facts(claims: &Map<String, Value>) -> Result<TokenFacts, NoFacts> {
     let jti = claims.get("jti").map(|jti| jti.as_str().ok_or(NoFacts::Malformed)).transpose()?;
     let issued_at = claims.get("iat").map(|iat| instant(iat).ok_or(NoFacts::Malformed)).transpose()?;
     let confirmation = claims.get("cnf").map(confirmation).transpose()?;
-    Ok(TokenFacts { jti: jti.map(Into::into), issued_at, confirmation })
+    let ends = claims.contains_key("exp");
+    Ok(TokenFacts { jti: jti.map(Into::into), issued_at, ends, confirmation })
 }
 
 fn confirmation(cnf: &Value) -> Result<Confirmation, NoFacts> {
@@ -68,6 +69,7 @@ mod tests {
         assert_eq!(facts.jti.as_deref(), Some("a"));
         assert_eq!(facts.issued_at, Some(Timestamp::from_millis(1_562_262_611_500)));
         assert_eq!(read(&json!({})), Ok(TokenFacts::default()));
+        assert!(read(&json!({ "exp": 1_562_266_216 })).expect("good claims").ends);
         for claims in [json!({ "jti": 7 }), json!({ "jti": null }), json!({ "iat": "1562262611" })] {
             assert_eq!(read(&claims), Err(NoFacts::Malformed), "{claims}");
         }

@@ -127,6 +127,11 @@ pub(super) fn keys(
     fixed(settings, read).map(Keys::Fixed)
 }
 
+/// The algorithm that a header or a key names. `Ed25519` (RFC 9864 §2.2) says what `EdDSA` means here, where no other curve is known.
+pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
+    if name == "Ed25519" { Some(Algorithm::EdDSA) } else { Algorithm::from_str(name).ok() }
+}
+
 fn asymmetric() -> Vec<Algorithm> {
     [RSA, &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]].concat()
 }
@@ -307,7 +312,7 @@ fn jwk(
     // An `alg` that we do not know, or that does not fit the key, leaves the list empty.
     let own = match jwk.get("alg") {
         None => fits.to_vec(),
-        Some(alg) => alg.as_str().and_then(|alg| Algorithm::from_str(alg).ok()).into_iter().collect(),
+        Some(alg) => alg.as_str().and_then(algorithm).into_iter().collect(),
     };
     let algorithms: Vec<Algorithm> =
         fits.iter().copied().filter(|fit| own.contains(fit) && wanted.contains(fit)).collect();
@@ -317,8 +322,7 @@ fn jwk(
 
 /// The public key that somebody brings along (RFC 7515 §4.1.3), held to the same rules; none if it breaks one.
 pub(super) fn embedded(jwk: &Map<String, Value>) -> Option<Key> {
-    let asymmetric = [RSA, &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]].concat();
-    self::jwk(Path::new("jwk"), 0, jwk, &asymmetric).ok().flatten()
+    self::jwk(Path::new("jwk"), 0, jwk, &asymmetric()).ok().flatten()
 }
 
 /// `use` (§4.2) and `key_ops` (§4.3), where they stand, must name verification.

@@ -9,7 +9,7 @@ mod examine;
 #[cfg(test)]
 mod examples;
 
-pub use examine::Check;
+pub use examine::{Check, Outcome};
 
 use crate::auth::JwtSettings;
 use crate::auth::claims::{self, plain};
@@ -28,7 +28,6 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 use std::io;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -263,7 +262,7 @@ impl Verifier {
             }
         }
         let algorithm = text("alg")?.ok_or(Refusal::Malformed)?;
-        let algorithm = Algorithm::from_str(algorithm).map_err(|_| Refusal::Algorithm)?;
+        let algorithm = jwks::algorithm(algorithm).ok_or(Refusal::Algorithm)?;
         if !self.settings.algorithms.contains(&algorithm) {
             return Err(Refusal::Algorithm);
         }
@@ -479,6 +478,19 @@ mod tests {
                 assert_eq!(verifier.verify(&changed, NOON).err(), Some(Refusal::Signature), "{algorithm:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_newer_name_of_eddsa_is_the_same_algorithm_with_the_same_key() {
+        let token = signed_by(Algorithm::EdDSA, r#"{"alg":"Ed25519"}"#, &claims().to_string());
+        for alg in [json!({}), json!({ "alg": "EdDSA" }), json!({ "alg": "Ed25519" })] {
+            let ed = set(&[jwk(Algorithm::EdDSA, &alg)], &[Algorithm::EdDSA]);
+            assert!(ed.verify(&token, NOON).is_ok(), "{alg}");
+            let changed = format!("{}AAAA", &token[..token.len() - 4]);
+            assert_eq!(ed.verify(&changed, NOON).err(), Some(Refusal::Signature), "{alg}");
+        }
+        let other = set(&[jwk(Algorithm::ES256, &json!({}))], &[Algorithm::ES256]);
+        assert_eq!(other.verify(&token, NOON).err(), Some(Refusal::Algorithm));
     }
 
     fn flip(letter: &str) -> &str {

@@ -4,9 +4,11 @@ use super::sessions::{connect, expect};
 use super::{ExplainArgs, Failure, print};
 use crate::admin::{Claimed, Explanation};
 use crate::app::build::{self, Loaded};
-use crate::app::explain::{Who, explain};
+use crate::app::explain::{Said, Who, explain};
 use crate::app::wall_clock;
-use crate::auth::jwt::{Check, TOKEN_BYTES_MAX};
+use crate::auth::JwtKeys;
+use crate::auth::bearer::{self, BearerRefusal};
+use crate::auth::jwt::{Check, Outcome, TOKEN_BYTES_MAX};
 use crate::domain::identity::{ClaimValue, EMAIL, GROUPS};
 use crate::domain::secret::Secret;
 use serde_json::{Map, Value, json};
@@ -26,7 +28,7 @@ pub(super) fn explain_request(args: &ExplainArgs) -> Result<(), Failure> {
     let who = match (&args.subject, &args.token) {
         (Some(subject), _) => Who::Claims(claimed(subject, args)),
         (None, Some(_)) => {
-            let (who, checks) = believed(&loaded)?;
+            let (who, checks) = judged(&loaded)?;
             print(&checks)?;
             who
         }
@@ -68,28 +70,53 @@ fn ask_running(args: &ExplainArgs) -> Result<Explanation, Failure> {
         .map_err(|_| Failure::failed("the admin address answered without an explanation"))
 }
 
-/// Who a token from standard input proves, with every check of the entries up to the one that believes it; where nobody, all
-/// that each holds against it.
-fn believed(loaded: &Loaded) -> Result<(Who, String), Failure> {
+/// What every entry says of a token from standard input, and each check that led there; where all refuse it, that is the failure.
+fn judged(loaded: &Loaded) -> Result<(Who, String), Failure> {
     let mut token = Secret::new(String::new());
     std::io::stdin()
         .take(TOKEN_BYTES_MAX as u64 + 2)
         .read_to_string(token.expose_mut())
         .map_err(Failure::failed)?;
-    let (token, wall) = (token.expose().trim_end(), wall_clock());
-    let mut told = String::new();
-    for verifier in &loaded.verifiers {
-        let name = verifier.name();
-        let mut lines = Explanation::default();
-        lines.say("token", format!("as one of `{name}`"));
-        for Check { name, holds, told } in verifier.examine(token, wall) {
-            let outcome = if holds { "holds" } else { "fails" };
-            lines.say("check", format!("{outcome}  {name:<10} {told}"));
-        }
-        told.push_str(&lines.to_string());
-        if let Ok(verified) = verifier.verify(token, wall) {
-            return Ok((Who::Believed { entry: name.to_owned(), identity: verified.identity }, told));
-        }
+    let (token, wall) = (token.expose().trim(), wall_clock());
+    if let Err(BearerRefusal::Malformed) = bearer::token(format!("Bearer {token}").as_bytes()) {
+        return Err(Failure::failed("standard input holds no token; write it alone, without `Bearer`"));
     }
-    Err(Failure::Failed(format!("no entry of `tokens` believes this token\n{}", told.trim_end())))
+    let (mut lines, mut said) = (Explanation::default(), Vec::new());
+    for settings in &loaded.config.tokens {
+        let entry = settings.name.clone();
+        lines.say("token", format!("as one of `{entry}`"));
+        let verifier = loaded.verifiers.iter().find(|verifier| verifier.id() == settings.id);
+        let checks = match (verifier, &settings.keys) {
+            (Some(verifier), _) => verifier.examine(token, wall),
+            (None, JwtKeys::Asked(asking)) => vec![Check {
+                name: "active",
+                outcome: Outcome::Open,
+                told: format!("a running gateway asks {}, unless a signature proves the token", asking.url),
+            }],
+            (None, _) => continue,
+        };
+        for Check { name, outcome, told } in &checks {
+            lines.say("check", format!("{outcome:<5}  {name:<10} {told}"));
+        }
+        let whom = match (checks.last(), verifier) {
+            (Some(Check { outcome: Outcome::Open, told, .. }), None) => Err(told.clone()),
+            (Some(Check { outcome: Outcome::Open, .. }), Some(_)) => {
+                Err("a running gateway verifies the signature, by keys that it fetched".to_owned())
+            }
+            (_, Some(verifier)) => match verifier.verify(token, wall) {
+                Ok(believed) => Ok(believed.identity),
+                Err(_) => continue,
+            },
+            _ => continue,
+        };
+        said.push(Said { entry, whom });
+    }
+    let told = lines.to_string();
+    if said.is_empty() {
+        return Err(Failure::Failed(format!(
+            "no entry of `tokens` believes this token\n{}",
+            told.trim_end()
+        )));
+    }
+    Ok((Who::Token(said), told))
 }

@@ -4,8 +4,8 @@
 //! at the last transfer coding only. A visitor's client need not read such an answer as the gateway did. So the visitor gets a 502, and the connection to the upstream is closed before anything behind that head could be
 //! taken for an answer to somebody else.
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode, Version};
+use crate::domain::fold;
+use http::{HeaderMap, HeaderName, StatusCode, Version};
 use memchr::memchr;
 
 /// Most interim answers (1xx) to one request. One application sends a few hints, another says every now and then that it still
@@ -34,40 +34,80 @@ impl AnswerFlaw {
     }
 }
 
-/// Checks the head of an answer, interim ones too. Costs two look-ups.
-pub fn check(status: StatusCode, version: Version, headers: &HeaderMap) -> Result<(), AnswerFlaw> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let length = lengths.next().map(http::HeaderValue::as_bytes);
-    if lengths.next().is_some() || length.is_some_and(|length| memchr(b',', length).is_some()) {
-        return Err(AnswerFlaw::LengthTwice);
-    }
-    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
-    let encoding = encodings.next();
-    if let Some(encoding) = encoding
-        && (encodings.next().is_some()
-            || version == Version::HTTP_10
-            || !encoding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
-        return Err(AnswerFlaw::Encoding);
+/// What the fields of an answer speak of. One walk over their names tells it, where each reader would look up its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read in another place")]
+pub struct Topics {
+    /// The body's length in bytes, if it is said and is a number.
+    pub length: Option<u64>,
+    /// The connection to the upstream: `Connection` or `Keep-Alive`.
+    pub connection: bool,
+    /// `Set-Cookie`.
+    pub cookies: bool,
+    /// `Cache-Control`.
+    pub caching: bool,
+    /// Sessions: a header of ours, in any spelling ([`is_session_header`]).
+    pub session: bool,
+}
+
+/// Checks the head of an answer, interim ones too, and tells what it speaks of.
+pub fn check(status: StatusCode, version: Version, headers: &HeaderMap) -> Result<Topics, AnswerFlaw> {
+    let mut topics = Topics::default();
+    let (mut length, mut encoding): (Option<&[u8]>, Option<&[u8]>) = (None, None);
+    for (name, value) in headers {
+        match name.as_str() {
+            "content-length" => {
+                if length.replace(value.as_bytes()).is_some() || memchr(b',', value.as_bytes()).is_some() {
+                    return Err(AnswerFlaw::LengthTwice);
+                }
+            }
+            "transfer-encoding" => {
+                let is_plain = value.as_bytes().eq_ignore_ascii_case(b"chunked");
+                if encoding.replace(value.as_bytes()).is_some() || version == Version::HTTP_10 || !is_plain {
+                    return Err(AnswerFlaw::Encoding);
+                }
+            }
+            "connection" | "keep-alive" => topics.connection = true,
+            "set-cookie" => topics.cookies = true,
+            "cache-control" => topics.caching = true,
+            _ => topics.session = topics.session || is_session_header(name),
+        }
     }
     // A length of nothing is usual with a 204, and harmless.
     let announces_body = encoding.is_some() || length.is_some_and(|length| length != b"0");
     if announces_body && (status.is_informational() || status == StatusCode::NO_CONTENT) {
         return Err(AnswerFlaw::BodyNotAllowed);
     }
-    Ok(())
+    topics.length = length.and_then(|length| std::str::from_utf8(length).ok()?.parse().ok());
+    Ok(topics)
+}
+
+/// Begins like a session header in some server's reading of it: `X-Session-Data`, `x_session.data`, `_X-Session-Data`.
+pub fn is_session_header(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    // Nearly every name starts with a letter that is its own fold.
+    let may_be = name.starts_with('x') || !name.starts_with(|first: char| first.is_ascii_alphanumeric());
+    may_be && fold::fold(name).starts_with("xsession")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     fn verdict(
         status: u16,
         version: Version,
         fields: &[(&'static str, &'static str)],
     ) -> Result<(), AnswerFlaw> {
+        topics(status, version, fields).map(drop)
+    }
+
+    fn topics(
+        status: u16,
+        version: Version,
+        fields: &[(&'static str, &'static str)],
+    ) -> Result<Topics, AnswerFlaw> {
         let mut headers = HeaderMap::new();
         for &(name, value) in fields {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -109,5 +149,24 @@ mod tests {
             assert_eq!(verdict(status, Version::HTTP_11, fields), Err(flaw), "{status} {fields:?}");
         }
         assert_eq!(verdict(200, Version::HTTP_10, &[("transfer-encoding", "chunked")]), Err(F::Encoding));
+    }
+
+    #[test]
+    fn what_an_answer_speaks_of_is_told() {
+        let of = |fields: &[(&'static str, &'static str)]| topics(200, Version::HTTP_11, fields);
+        let none = Topics::default();
+        for (fields, told) in [
+            (&[][..], none),
+            (&[("content-length", "12"), ("vary", "a"), ("x-a", "b")], Topics { length: Some(12), ..none }),
+            (&[("content-length", "+x")], none),
+            (&[("connection", "close")], Topics { connection: true, ..none }),
+            (&[("keep-alive", "timeout=5")], Topics { connection: true, ..none }),
+            (&[("set-cookie", "a=b"), ("set-cookie", "c=d")], Topics { cookies: true, ..none }),
+            (&[("cache-control", "private")], Topics { caching: true, ..none }),
+            (&[("x-session-patch", "{}"), ("x-a", "b")], Topics { session: true, ..none }),
+            (&[("_x_session.sign-in", "{}")], Topics { session: true, ..none }),
+        ] {
+            assert_eq!(of(fields), Ok(told), "{fields:?}");
+        }
     }
 }

@@ -38,6 +38,14 @@ pub struct Framing {
     pub expect_continue: bool,
 }
 
+impl Framing {
+    /// A request of HTTP/1.1 without a body, which gets one answer and no other protocol: nothing of its fields is looked at any more
+    /// once it is decided.
+    pub const fn is_plain(&self) -> bool {
+        matches!(self.body, Body::None) && !self.upgrade && !self.version_10 && !self.expect_continue
+    }
+}
+
 /// Where a request's body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {

@@ -90,7 +90,9 @@ impl Rule {
     fn gather_scopes(&self, identity: IdentityRef<'_>, lacking: &mut Vec<String>) {
         match self {
             Self::All(rules) | Self::Any(rules) => {
-                rules.iter().for_each(|rule| rule.gather_scopes(identity, lacking));
+                for rule in rules {
+                    rule.gather_scopes(identity, lacking);
+                }
             }
             Self::Claim { name, any_of }
                 if name == SCOPE && !self.holds(identity, &Circumstances::default()) =>

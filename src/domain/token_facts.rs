@@ -12,6 +12,8 @@ pub struct TokenFacts {
     pub jti: Option<Box<str>>,
     /// `iat` (RFC 7519 §4.1.6): when it was issued.
     pub issued_at: Option<Timestamp>,
+    /// `exp` (RFC 7519 §4.1.4) stands: the token itself says that it ends.
+    pub ends: bool,
     /// `cnf` (RFC 7800 §3.1): what its presenter must prove to hold. Such a token without its proof admits nobody.
     pub confirmation: Option<Confirmation>,
 }

@@ -8,16 +8,18 @@ use crate::domain::chunked::ChunkRejection;
 use crate::domain::decision::Believed;
 use crate::domain::head::HeadRejection;
 use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
 use crate::net::Timeouts;
 use crate::net::fields::{self, Head};
 use crate::net::http2;
 use crate::net::parting::Parting;
 use crate::net::places::Room;
+use crate::net::stopping::Stopping;
 use crate::net::streams::{Cut, Standing, Streams};
 use crate::net::tls::{self, Secured};
 use crate::net::wire::{HeadEnd, Wire};
 use crate::store::revoked::RevokedTokens;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use pingora::apps::HttpServerApp;
@@ -39,8 +41,9 @@ pub struct Link {
     /// [`Link::address`] as a header value, made once for all requests of the connection.
     shown: HeaderValue,
     taken: AtomicBool,
-    /// Of the request that pingora is about to parse.
-    fields: Mutex<Option<HeaderMap>>,
+    /// Of the request that pingora is about to parse: its fields and, where nothing of them delimits the message or asks for more than
+    /// one answer, the bytes that they can be read from again.
+    fields: Mutex<Option<(HeaderMap, Option<Bytes>)>>,
     tunnel: AtomicBool,
     heard_all: AtomicBool,
     /// Bytes of the answers. One thread counts: no atomic addition.
@@ -138,11 +141,12 @@ impl Link {
     }
 
     /// The filters have the exchange: from now on they log it. Its head becomes whole, for pingora has parsed but the
-    /// [`opening`](crate::net::fields).
-    pub fn take(&self, head: &mut RequestHeader) -> pingora::Result<()> {
+    /// [`opening`](crate::net::fields). Gives what the fields can be read from again while pingora, which looks only for what
+    /// delimits messages, does not miss them.
+    pub fn take(&self, head: &mut RequestHeader) -> pingora::Result<Option<Bytes>> {
         self.taken.store(true, Ordering::Relaxed);
-        let fields = self.fields.lock().take();
-        fields.map_or(Ok(()), |fields| fields::complete(head, fields))
+        let Some((fields, bytes)) = self.fields.lock().take() else { return Ok(None) };
+        fields::complete(head, fields).map(|()| bytes)
     }
 
     /// Whether the filters have had the exchange.
@@ -203,6 +207,11 @@ impl Link {
     /// The running exchange passes by right of this bearer token, and is cut when that is revoked.
     pub fn tie_token(self: &Arc<Self>, token: Arc<Believed>, revoked: Arc<RevokedTokens>) {
         self.streams.tie_token(self.place, self, token, revoked);
+    }
+
+    /// The running exchange, which passes by right of a bearer token, is cut at this instant too.
+    pub fn end_token_at(&self, until: Timestamp) {
+        self.streams.end_token_at(self.place, until);
     }
 
     /// The running exchange is not cut any more: it is about to end, and its answer tells how the session did.
@@ -360,12 +369,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
     refused: &Arc<R>,
     room: Option<Room<'_>>,
 ) {
-    let mut watch = end.clone();
-    let stopped = async move {
-        // An error means that the sender is gone, which is a stop as well.
-        let _ = watch.wait_for(|stopped| *stopped).await;
-    };
-    tokio::pin!(stopped);
+    let mut stopping = Stopping::new(end);
     let link = wire.link().clone();
     if let Some(room) = room
         && link.secured().is_some_and(|secured| secured.protocol.as_deref() == Some(tls::HTTP2))
@@ -378,12 +382,12 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
     let mut known = None;
     let mut is_first = true;
     loop {
-        let refusal = match wire.read_head(wait, timeouts.head, stopped.as_mut()).await {
-            Ok(Head { opening, fields, framing }) => {
+        let refusal = match wire.read_head(wait, timeouts.head, &mut stopping).await {
+            Ok(Head { opening, fields, framing, bytes }) => {
                 let is_old = wire.age() >= timeouts.max_age;
                 let keep_alive = framing.keep_alive && !is_old;
                 link.last.store(is_old, Ordering::Relaxed);
-                *link.fields.lock() = Some(fields);
+                *link.fields.lock() = Some((fields, framing.is_plain().then_some(bytes)));
                 link.taken.store(false, Ordering::Relaxed);
                 link.heard.store(0, Ordering::Relaxed);
                 let mut exchange = ServerSession::new_http1(wire);

@@ -28,6 +28,8 @@ pub struct Head {
     pub fields: HeaderMap,
     /// How the message is delimited.
     pub framing: Framing,
+    /// What the fields were read from, and can be read from again ([`read_again`]); their values share it.
+    pub bytes: Bytes,
 }
 
 /// Checks a head, from its first byte up to and including its blank line, and takes it apart. The values share its bytes.
@@ -45,10 +47,15 @@ pub(crate) fn read(head: &Bytes) -> Result<Head, HeadRejection> {
     if !whole {
         return Err(HeadRejection::FieldName);
     }
-    Ok(Head { opening: opening(head, fields.get(HOST), framing), fields, framing })
+    Ok(Head { opening: opening(head, fields.get(HOST), framing), fields, framing, bytes: head.clone() })
 }
 
-/// The names that browsers send with nearly every request, as they spell them: found at a glance, where the way over
+/// The fields of a head that was read before. No field, which no caller takes for a request, if the bytes are of another one.
+pub fn read_again(bytes: &Bytes) -> HeaderMap {
+    read(bytes).map_or_else(|_| HeaderMap::new(), |head| head.fields)
+}
+
+/// The names that browsers send with nearly every request, as they spell them: found by a look at their length first, where the way over
 /// [`HeaderName::from_bytes`] folds every letter and copies each name that `http` has no constant for.
 fn usual_name(name: &[u8]) -> Option<HeaderName> {
     const DNT: HeaderName = HeaderName::from_static("dnt");
@@ -60,33 +67,48 @@ fn usual_name(name: &[u8]) -> Option<HeaderName> {
     const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
     const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     const SEC_FETCH_USER: HeaderName = HeaderName::from_static("sec-fetch-user");
-    Some(match name {
-        b"Accept" => ACCEPT,
-        b"Accept-Encoding" => ACCEPT_ENCODING,
-        b"Accept-Language" => ACCEPT_LANGUAGE,
-        b"Authorization" => AUTHORIZATION,
-        b"Cache-Control" => CACHE_CONTROL,
-        b"Connection" => CONNECTION,
-        b"Content-Length" => CONTENT_LENGTH,
-        b"Content-Type" => CONTENT_TYPE,
-        b"Cookie" => COOKIE,
-        b"DNT" => DNT,
-        b"Host" => HOST,
-        b"If-Modified-Since" => IF_MODIFIED_SINCE,
-        b"If-None-Match" => IF_NONE_MATCH,
-        b"Origin" => ORIGIN,
-        b"Pragma" => PRAGMA,
-        b"Priority" => PRIORITY,
-        b"Referer" => REFERER,
-        b"Sec-Fetch-Dest" => SEC_FETCH_DEST,
-        b"Sec-Fetch-Mode" => SEC_FETCH_MODE,
-        b"Sec-Fetch-Site" => SEC_FETCH_SITE,
-        b"Sec-Fetch-User" => SEC_FETCH_USER,
-        b"sec-ch-ua" => SEC_CH_UA,
-        b"sec-ch-ua-mobile" => SEC_CH_UA_MOBILE,
-        b"sec-ch-ua-platform" => SEC_CH_UA_PLATFORM,
-        b"Upgrade-Insecure-Requests" => UPGRADE_INSECURE_REQUESTS,
-        b"User-Agent" => USER_AGENT,
+    Some(match name.len() {
+        3 if name == b"DNT" => DNT,
+        4 if name == b"Host" => HOST,
+        6 => match name {
+            b"Accept" => ACCEPT,
+            b"Cookie" => COOKIE,
+            b"Origin" => ORIGIN,
+            b"Pragma" => PRAGMA,
+            _ => return None,
+        },
+        7 if name == b"Referer" => REFERER,
+        8 if name == b"Priority" => PRIORITY,
+        9 if name == b"sec-ch-ua" => SEC_CH_UA,
+        10 => match name {
+            b"Connection" => CONNECTION,
+            b"User-Agent" => USER_AGENT,
+            _ => return None,
+        },
+        12 if name == b"Content-Type" => CONTENT_TYPE,
+        13 => match name {
+            b"Authorization" => AUTHORIZATION,
+            b"Cache-Control" => CACHE_CONTROL,
+            b"If-None-Match" => IF_NONE_MATCH,
+            _ => return None,
+        },
+        14 => match name {
+            b"Content-Length" => CONTENT_LENGTH,
+            b"Sec-Fetch-Dest" => SEC_FETCH_DEST,
+            b"Sec-Fetch-Mode" => SEC_FETCH_MODE,
+            b"Sec-Fetch-Site" => SEC_FETCH_SITE,
+            b"Sec-Fetch-User" => SEC_FETCH_USER,
+            _ => return None,
+        },
+        15 => match name {
+            b"Accept-Encoding" => ACCEPT_ENCODING,
+            b"Accept-Language" => ACCEPT_LANGUAGE,
+            _ => return None,
+        },
+        16 if name == b"sec-ch-ua-mobile" => SEC_CH_UA_MOBILE,
+        17 if name == b"If-Modified-Since" => IF_MODIFIED_SINCE,
+        18 if name == b"sec-ch-ua-platform" => SEC_CH_UA_PLATFORM,
+        25 if name == b"Upgrade-Insecure-Requests" => UPGRADE_INSECURE_REQUESTS,
         _ => return None,
     })
 }
@@ -130,11 +152,17 @@ fn opening(head: &[u8], host: Option<&HeaderValue>, framing: Framing) -> BytesMu
 pub fn complete(head: &mut RequestHeader, fields: HeaderMap) -> pingora::Result<()> {
     let parsed = head.uri.path_and_query().map(|target| target.as_str().as_bytes());
     let verbatim = (parsed != Some(head.raw_path())).then(|| head.raw_path().to_vec());
+    exchange(head, fields);
+    verbatim.map_or(Ok(()), |target| head.set_raw_path(&target))
+}
+
+/// Puts fields into a head, and gives those that were there. A target that is kept beside the parsed one is lost with it.
+pub fn exchange(head: &mut RequestHeader, fields: HeaderMap) -> HeaderMap {
     let (empty, ()) = http::Request::new(()).into_parts();
     let mut parts = Parts::from(std::mem::replace(head, RequestHeader::from(empty)));
-    parts.headers = fields;
+    let before = std::mem::replace(&mut parts.headers, fields);
     *head = RequestHeader::from(parts);
-    verbatim.map_or(Ok(()), |target| head.set_raw_path(&target))
+    before
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub enum Cut {
     Refused(&'static str),
     /// Its bearer token was revoked.
     TokenRevoked,
+    /// Its bearer token has ended.
+    TokenExpired,
     /// Nothing more of its body came.
     Late,
 }
@@ -34,6 +36,7 @@ impl Cut {
             Self::Ended(end) => end.as_str(),
             Self::Refused(reason) => reason,
             Self::TokenRevoked => "token_revoked",
+            Self::TokenExpired => "token_expired",
             Self::Late => "body_late",
         }
     }
@@ -60,6 +63,8 @@ enum Right {
     Session(Session),
     /// A bearer token's, with what is revoked.
     Token(Arc<Believed>, Arc<RevokedTokens>),
+    /// The same of an exchange that lasts, up to this instant.
+    TokenUntil(Arc<Believed>, Arc<RevokedTokens>, Timestamp),
 }
 
 /// The places of a thread's connections. Only that thread takes the lock, except in tests.
@@ -108,6 +113,14 @@ impl Streams {
         self.put(place, Tie { link: link.clone(), right, counts_activity: false, heard: 0, standing: None });
     }
 
+    pub(crate) fn end_token_at(&self, place: usize, until: Timestamp) {
+        if let Some(tie) = &mut self.places.lock().all[place]
+            && let Right::Token(token, revoked) = &tie.right
+        {
+            tie.right = Right::TokenUntil(token.clone(), revoked.clone(), until);
+        }
+    }
+
     fn put(&self, place: usize, tie: Tie) {
         let former = self.places.lock().all[place].replace(tie);
         // Not under the lock: nobody knows here what hangs on what is dropped.
@@ -125,7 +138,7 @@ impl Streams {
         }
     }
 
-    /// Cuts the exchanges whose session has ended or reached a deadline, those whose bearer token was revoked, and those that the
+    /// Cuts the exchanges whose session has ended or reached a deadline, those whose bearer token was revoked or has ended, and those that the
     /// configuration of this number refuses.
     ///
     /// Where bytes have come from the visitor since the last look, and the route counts them, the session was used: on an
@@ -135,12 +148,17 @@ impl Streams {
         for tie in self.places.lock().all.iter_mut().flatten() {
             let session = match &tie.right {
                 Right::Session(session) => session,
-                Right::Token(token, revoked) => {
-                    if revoked.covers(token) {
-                        tie.link.cut(Cut::TokenRevoked);
-                    }
+                Right::Token(token, revoked) | Right::TokenUntil(token, revoked, _)
+                    if revoked.covers(token) =>
+                {
+                    tie.link.cut(Cut::TokenRevoked);
                     continue;
                 }
+                Right::TokenUntil(_, _, until) if now >= *until => {
+                    tie.link.cut(Cut::TokenExpired);
+                    continue;
+                }
+                Right::Token(..) | Right::TokenUntil(..) => continue,
             };
             let heard = tie.link.heard();
             if std::mem::replace(&mut tie.heard, heard) != heard && tie.counts_activity {

@@ -15,6 +15,7 @@ use crate::net::fields::{self, Head};
 use crate::net::http2::PREFACE_HEAD;
 use crate::net::outgoing::Outgoing;
 use crate::net::parting::Parting;
+use crate::net::stopping::Stopping;
 use crate::net::tls::handshake;
 use crate::net::tls::rewound::Rewound;
 use crate::net::tls::{HandshakeEnd, TlsTerms};
@@ -182,7 +183,7 @@ impl Wire {
         &mut self,
         idle: Duration,
         head: Duration,
-        mut stop: Pin<&mut (dyn Future<Output = ()> + Send)>,
+        stop: &mut Stopping,
     ) -> Result<Head, HeadEnd> {
         self.seen = Instant::now();
         let mut has_begun = !self.ahead.is_empty();
@@ -226,7 +227,7 @@ impl Wire {
                 if self.poll_deadline(cx, until).is_ready() {
                     return Poll::Ready(Err(if waiting { HeadEnd::Idle } else { HeadEnd::Late }));
                 }
-                if waiting && stop.as_mut().poll(cx).is_ready() {
+                if waiting && stop.poll(cx).is_ready() {
                     return Poll::Ready(Err(HeadEnd::Idle));
                 }
                 Poll::Pending

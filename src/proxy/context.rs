@@ -4,6 +4,7 @@ use crate::domain::decision::{Admission, Credential, Rejection};
 use crate::domain::session::{Cause, Session};
 use crate::domain::time::Timestamp;
 use crate::net::connection::Link;
+use crate::proxy::lending::Lending;
 use crate::proxy::limits::Quota;
 use crate::proxy::observe::Record;
 use crate::proxy::reach::Reach;
@@ -48,6 +49,8 @@ pub struct Context {
     pub(crate) interims: u8,
     /// The fields of the visitor's connection are ours to take out, not pingora's.
     pub(crate) strips_hops: bool,
+    /// Where the fields of the request are.
+    pub(crate) lending: Lending,
     /// A HEAD request: its answer has no body.
     pub(crate) head_only: bool,
     /// Everything that the access line says; written when the exchange is dropped, however it ends.

@@ -43,10 +43,18 @@ pub(crate) struct Forwarding<'a> {
 
 /// Turns the client's head into the one that the upstream gets.
 ///
-/// It takes the [`Admission`] by reference: without one there is nothing to forward.
-pub(crate) fn prepare(head: &mut RequestHeader, forwarding: &Forwarding<'_>) -> Result<(), Rejection> {
+/// Its fields are those that were `lent`, if they were. It takes the [`Admission`] by reference: without one there is nothing to
+/// forward.
+pub(crate) fn prepare(
+    head: &mut RequestHeader,
+    lent: Option<HeaderMap>,
+    forwarding: &Forwarding<'_>,
+) -> Result<(), Rejection> {
     // pingora's own setters keep the spelling of each name beside it; this works on the fields alone.
     let mut parts = Parts::from(read::take(head));
+    if let Some(fields) = lent {
+        parts.headers = fields;
+    }
     let mut prepared = dress(&mut parts.headers, forwarding);
     if let Some(changes) = &forwarding.route.changes {
         match changes.target(&parts.uri) {

@@ -8,7 +8,7 @@
 //! [`Admission`]: crate::domain::decision::Admission
 
 use crate::auth::upstream_claim;
-use crate::domain::answer;
+use crate::domain::answer::{self, Topics};
 use crate::domain::decision::{Credential, Rejection};
 use crate::domain::session::{Cause, End};
 use crate::net::connection::Link;
@@ -20,9 +20,11 @@ use crate::proxy::forward::{self, Forwarding};
 use crate::proxy::forward_auth;
 use crate::proxy::hops;
 use crate::proxy::http2;
+use crate::proxy::lending::Lending;
 use crate::proxy::limits;
 use crate::proxy::observe::Record;
 use crate::proxy::parts::Parts;
+use crate::proxy::possession;
 use crate::proxy::reach::{self, Reach};
 use crate::proxy::read::{self, Reading};
 use crate::proxy::redirect;
@@ -42,7 +44,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session as Exchange};
-use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::upstreams::peer::{ALPN, HttpPeer, Peer};
 use pingora::{Error, ErrorSource, ErrorType};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +79,7 @@ impl Gateway {
         let (host, target) = match read::read(exchange.req_header())? {
             Reading::Canonical(host, target) => (host, target),
             Reading::Other(rewriting) => {
+                ctx.lending = Lending::Never;
                 rewriting.apply(exchange.req_header_mut())?;
                 read::again(exchange.req_header())?
             }
@@ -172,14 +175,21 @@ impl Gateway {
     /// What is to be done before the head of an answer goes on; gives the session cookie that goes with it.
     async fn conclude(
         &self,
-        request: &RequestHeader,
+        exchange: &mut Exchange,
         answer: &ResponseHeader,
+        topics: Topics,
         ctx: &mut Context,
     ) -> Result<Option<HeaderValue>, Rejection> {
         ctx.still_admitted()?;
         // Boxed: their state is for one answer in many.
-        let patch = remember::patch_of(&self.parts, answer, ctx)?;
-        let spoken = if upstream_claim::says_something(&answer.headers) {
+        let patch = if topics.session { remember::patch_of(&self.parts, answer, ctx)? } else { None };
+        let says_something = topics.session && upstream_claim::says_something(&answer.headers);
+        if patch.is_none() && !says_something && renewal::due(&self.parts, ctx).is_none() {
+            return Ok(None);
+        }
+        ctx.lending.give_back(exchange.req_header_mut());
+        let request = exchange.req_header();
+        let spoken = if says_something {
             Box::pin(upstream_sign_in::heed(&self.parts, request, answer, ctx)).await?
         } else {
             None
@@ -229,6 +239,7 @@ impl Gateway {
         if let Some(link) = &ctx.link {
             link.untie();
         }
+        ctx.lending.give_back(exchange.req_header_mut());
         ctx.record.reject(rejection);
         ctx.record.detail(rejection, exchange.req_header());
         let mut answer = respond::rejection(exchange.req_header(), ctx, rejection);
@@ -273,6 +284,7 @@ impl ProxyHttp for Gateway {
             body_left: None,
             interims: 0,
             strips_hops: false,
+            lending: Lending::Never,
             head_only: false,
         })
     }
@@ -286,7 +298,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         if let Some(link) = Link::of(exchange.digest()).cloned() {
-            link.take(exchange.req_header_mut())?;
+            ctx.lending = Lending::of(link.take(exchange.req_header_mut())?);
             ctx.client =
                 read::client_address(link.address(), exchange.req_header(), &ctx.snapshot.trusted_proxies);
             ctx.record.begin(&link, ctx.client);
@@ -320,6 +332,7 @@ impl ProxyHttp for Gateway {
         let (Some(route), Some(_)) = (ctx.route, &ctx.admission) else {
             return Err(fault(ctx, Rejection::Internal("no_admission")));
         };
+        ctx.lending.give_back(exchange.req_header_mut());
         let upstream = ctx.snapshot.route[route].upstream;
         let is_tunnel = asks_for_websocket(exchange.req_header());
         match reach::choose(&self.parts, ctx, upstream, is_tunnel) {
@@ -341,6 +354,7 @@ impl ProxyHttp for Gateway {
         head: &mut RequestHeader,
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
+        let lent = ctx.lending.take();
         let (Some(route), Some(admission), Some(link)) = (ctx.route, &ctx.admission, &ctx.link) else {
             return Err(fault(ctx, Rejection::Internal("no_admission")));
         };
@@ -363,7 +377,7 @@ impl ProxyHttp for Gateway {
             data: remember::data(ctx),
             sessions: &self.parts.sessions,
         };
-        forward::prepare(head, &forwarding).map_err(|rejection| fault(ctx, rejection))?;
+        forward::prepare(head, lent, &forwarding).map_err(|rejection| fault(ctx, rejection))?;
         reach::let_go_on(exchange, head).await
     }
 
@@ -396,7 +410,7 @@ impl ProxyHttp for Gateway {
 
     async fn connected_to_upstream(
         &self,
-        _exchange: &mut Exchange,
+        exchange: &mut Exchange,
         is_reused: bool,
         peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
@@ -406,6 +420,10 @@ impl ProxyHttp for Gateway {
         ctx.reach.connected(&self.parts, is_reused);
         ctx.record.upstream = Some(peer.address().clone());
         ctx.record.upstream_began = Some(self.parts.clock.ticks());
+        if ctx.strips_hops && peer.options.alpn == ALPN::H1 {
+            // From the clone that pingora makes now it has nothing more to take out or to read.
+            ctx.lending.lend(exchange.req_header_mut());
+        }
         Ok(())
     }
 
@@ -445,20 +463,21 @@ impl ProxyHttp for Gateway {
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         ctx.record.answered();
-        if let Err(rejection) = readable(head, ctx) {
-            return Err(fault(ctx, rejection));
-        }
+        let topics = match readable(head, ctx) {
+            Ok(topics) => topics,
+            Err(rejection) => return Err(fault(ctx, rejection)),
+        };
         ctx.reach.answered(&self.parts);
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if switches && !asks_for_websocket(exchange.req_header()) {
             return Err(fault(ctx, Rejection::Upstream("unasked_101")));
         }
-        let cookie = match self.conclude(exchange.req_header(), head, ctx).await {
+        let cookie = match self.conclude(exchange, head, topics, ctx).await {
             Ok(cookie) => cookie,
             Err(rejection) => return Err(fault(ctx, rejection)),
         };
         ctx.record.answering(head.status);
-        stream::answered(&self.parts, exchange.req_header(), head, ctx);
+        stream::answered(&self.parts, exchange, head, topics.length, ctx);
         if let Some(link) = &ctx.link {
             if switches {
                 // What follows is no body.
@@ -480,8 +499,11 @@ impl ProxyHttp for Gateway {
             Patches::Unread => Audience::Everybody,
             Patches::Taken(_) | Patches::Opening(_) | Patches::Dropped(_) => Audience::Strangers,
         };
+        if ctx.route.is_some_and(|route| ctx.snapshot.route[route].changes.is_some()) {
+            ctx.lending.give_back(exchange.req_header_mut());
+        }
         let changes = respond::changes(exchange.req_header(), ctx);
-        respond::clean(head, &ctx.snapshot, ctx.outside(), audience, changes)?;
+        respond::clean(head, topics, &ctx.snapshot, ctx.outside(), audience, changes)?;
         if let Some(hsts) = &ctx.front().hsts {
             head.insert_header(STRICT_TRANSPORT_SECURITY, hsts.clone())?;
         }
@@ -489,6 +511,9 @@ impl ProxyHttp for Gateway {
             for (name, value) in limits::fields(ctx) {
                 head.append_header(name, value)?;
             }
+        }
+        if let Some(nonce) = possession::next_nonce(exchange, ctx) {
+            head.insert_header(possession::DPOP_NONCE, nonce)?;
         }
         match cookie {
             Some(cookie) => head.append_header(SET_COOKIE, cookie).map(|_| ()),
@@ -597,8 +622,8 @@ fn is_interim(head: &ResponseHeader) -> bool {
     head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Whether the answer has one reading, and is not one interim answer too many.
-fn readable(head: &ResponseHeader, ctx: &mut Context) -> Result<(), Rejection> {
+/// What an answer speaks of that has one reading, and is not one interim answer too many.
+fn readable(head: &ResponseHeader, ctx: &mut Context) -> Result<Topics, Rejection> {
     if head.status.is_informational() {
         ctx.interims += 1;
         if ctx.interims > answer::INTERIMS_MAX {

@@ -5,6 +5,7 @@ pub mod changes;
 pub mod forward_auth;
 pub mod gateway;
 mod hops;
+mod lending;
 pub mod limits;
 pub mod pace;
 pub mod pages;

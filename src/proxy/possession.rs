@@ -2,7 +2,7 @@
 
 use crate::auth::bearer;
 use crate::auth::dpop::{ALGORITHMS, Request};
-use crate::domain::decision::{Believed, Rejection};
+use crate::domain::decision::{Believed, Credential, Rejection};
 use crate::domain::possession::Unproved;
 use crate::domain::target::Target;
 use crate::proxy::admit::Asking;
@@ -11,9 +11,13 @@ use crate::proxy::snapshot::Route;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
+use pingora::proxy::Session as Exchange;
 
 /// The field with the proof (RFC 9449 §4.1).
 pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// The field with a nonce of ours (RFC 9449 §8).
+pub(crate) const DPOP_NONCE: &str = "DPoP-Nonce";
 
 /// Whether the scheme is right for the token, and if it is `DPoP`, checks the proof; gives the thumbprint of the key that has
 /// signed it. A token that is bound to nothing costs a comparison.
@@ -64,9 +68,22 @@ pub(crate) fn challenges(ctx: &Context, why: Unproved) -> Vec<(&'static str, Hea
     if why == Unproved::Nonce
         && let Ok(nonce) = HeaderValue::from_str(&ctx.snapshot.dpop.nonce(ctx.now))
     {
-        fields.push(("DPoP-Nonce", nonce));
+        fields.push((DPOP_NONCE, nonce));
     }
     fields
+}
+
+/// The nonce for the client's next proof, if the one that admitted this request is no longer new (RFC 9449 §8.2).
+pub(crate) fn next_nonce(exchange: &mut Exchange, ctx: &mut Context) -> Option<HeaderValue> {
+    let Credential::Token(believed) = ctx.admission.as_ref()?.credential()? else { return None };
+    believed.token.confirmation.as_ref()?.jkt()?;
+    if !ctx.snapshot.dpop.asks_for_nonces(believed.entry) {
+        return None;
+    }
+    ctx.lending.give_back(exchange.req_header_mut());
+    let proof = exchange.req_header().headers.get(&DPOP)?;
+    let nonce = ctx.snapshot.dpop.next_nonce(proof.as_bytes(), ctx.now)?;
+    HeaderValue::from_str(&nonce).ok()
 }
 
 /// The challenge beside that of `Bearer`, where the route asks for tokens that are bound to a key, or the client sent one.

@@ -3,10 +3,10 @@
 //! Browsers that navigate get a page, everybody else a problem document (RFC 9457). Every answer from here that does not say
 //! otherwise is `no-store`. [`clean`] is the other direction: what an upstream's answer must lose before a visitor sees it.
 
+use crate::domain::answer::{Topics, is_session_header};
 use crate::domain::caching;
 use crate::domain::cookie;
 use crate::domain::decision::{Navigation, Rejection};
-use crate::domain::fold;
 use crate::domain::possession::Unproved;
 use crate::domain::session::{Cause, Session};
 use crate::domain::target::{Host, Target};
@@ -27,8 +27,9 @@ use http::header::{
     TRANSFER_ENCODING, VARY,
 };
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session as Exchange;
 use serde_json::json;
 
@@ -123,6 +124,10 @@ pub(crate) async fn send(exchange: &mut Exchange, ctx: &mut Context, answer: Ans
         head.insert_header(STRICT_TRANSPORT_SECURITY, hsts.clone())?;
     }
     let bare = head_only || body.is_empty();
+    if bare && exchange.req_header().version == Version::HTTP_2 {
+        // pingora would end it with an empty frame of data, which gRPC does not take for the end of a refusal ("Trailers-Only").
+        return exchange.write_response_tasks(vec![HttpTask::Header(Box::new(head), true)]).await.map(drop);
+    }
     exchange.write_response_header(Box::new(head), bare).await?;
     if !bare {
         exchange.write_response_body(Some(body), true).await?;
@@ -417,6 +422,7 @@ const ADDED: usize = 4;
 /// behind the status stays.
 pub(crate) fn clean(
     head: &mut ResponseHeader,
+    topics: Topics,
     snapshot: &Snapshot,
     outside: External,
     audience: Audience,
@@ -426,15 +432,21 @@ pub(crate) fn clean(
     let phrase = phrase.filter(|phrase| Some(*phrase) != head.status.canonical_reason()).map(str::to_owned);
     let (empty, ()) = http::Response::new(()).into_parts();
     let mut parts = Parts::from(std::mem::replace(head, ResponseHeader::from(empty)));
-    if parts.status != StatusCode::SWITCHING_PROTOCOLS {
+    if topics.connection && parts.status != StatusCode::SWITCHING_PROTOCOLS {
         drop_hop_by_hop(&mut parts.headers);
     }
     if parts.status == StatusCode::NO_CONTENT || parts.status.is_informational() {
         // Of nothing, as `answer::check` has seen, and yet it may not be there (RFC 9110 §8.6).
         parts.headers.remove(CONTENT_LENGTH);
     }
-    strip(&mut parts.headers, snapshot, outside);
+    if topics.session {
+        strip_session_headers(&mut parts.headers);
+    }
+    if topics.cookies {
+        strip_own_cookies(&mut parts.headers, snapshot, outside);
+    }
     parts.headers.reserve(ADDED);
+    let is_changed = changes.is_some();
     if let Some((changes, hosts)) = changes
         && !parts.status.is_informational()
     {
@@ -445,7 +457,7 @@ pub(crate) fn clean(
         Audience::Strangers => {
             parts.headers.append(VARY, HeaderValue::from_static("Cookie"));
         }
-        Audience::Visitor => make_private(&mut parts.headers),
+        Audience::Visitor => make_private(&mut parts.headers, topics.caching || is_changed),
     }
     *head = ResponseHeader::from(parts);
     match phrase {
@@ -457,14 +469,19 @@ pub(crate) fn clean(
 /// The same for the fields that follow an upstream's answer.
 pub(crate) fn clean_trailers(trailers: &mut HeaderMap, snapshot: &Snapshot, outside: External) {
     drop_hop_by_hop(trailers);
-    strip(trailers, snapshot, outside);
+    strip_session_headers(trailers);
+    strip_own_cookies(trailers, snapshot, outside);
 }
 
-/// Removes session headers in every spelling, and cookies that only we may set.
-fn strip(headers: &mut HeaderMap, snapshot: &Snapshot, outside: External) {
+/// Removes session headers in every spelling.
+fn strip_session_headers(headers: &mut HeaderMap) {
     while let Some(name) = headers.keys().find(|name| is_session_header(name)).cloned() {
         headers.remove(name);
     }
+}
+
+/// Removes cookies that only we may set.
+fn strip_own_cookies(headers: &mut HeaderMap, snapshot: &Snapshot, outside: External) {
     let own = snapshot.own_cookies(outside);
     let sets_ours = |value: &HeaderValue| own.iter().any(|name| cookie::sets(name, value.as_bytes()));
     if !headers.get_all(SET_COOKIE).iter().any(sets_ours) {
@@ -477,10 +494,10 @@ fn strip(headers: &mut HeaderMap, snapshot: &Snapshot, outside: External) {
     }
 }
 
-/// Keeps an answer that depends on who asks out of shared caches.
-fn make_private(headers: &mut HeaderMap) {
+/// Keeps an answer that depends on who asks out of shared caches. `may_speak`: it may say something of caches itself.
+fn make_private(headers: &mut HeaderMap, may_speak: bool) {
     let private = HeaderValue::from_static("private");
-    let directives = if headers.contains_key(CACHE_CONTROL) {
+    let directives = if may_speak && headers.contains_key(CACHE_CONTROL) {
         let fields = headers.get_all(CACHE_CONTROL).iter();
         let directives: Vec<&str> = fields.filter_map(|value| value.to_str().ok()).collect();
         HeaderValue::try_from(caching::make_private(&directives.join(", "))).unwrap_or(private)
@@ -510,14 +527,6 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove(CONNECTION);
-}
-
-/// Begins like a session header in some server's reading of it: `X-Session-Data`, `x_session.data`, `_X-Session-Data`.
-fn is_session_header(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    // Nearly every name starts with a letter that is its own fold.
-    let may_be = name.starts_with('x') || !name.starts_with(|first: char| first.is_ascii_alphanumeric());
-    may_be && fold::fold(name).starts_with("xsession")
 }
 
 /// What `GET session` tells.

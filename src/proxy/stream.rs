@@ -4,7 +4,8 @@
 //! events, a long download) each newer configuration decides about it again, by what the request asked and what the session
 //! is by then; one that it refuses is cut. Short answers are over before that could matter, and keep nothing.
 //!
-//! What a bearer token admits ends when that is revoked.
+//! What a bearer token admits ends when that is revoked; an answer that has no end of its own also ends with the token. A download
+//! that says how long it is goes on: clients get tokens for minutes, and renew them between requests.
 //!
 //! On public routes nothing is decided by a session; but where the application was given what a visitor's session holds, the
 //! answer is that visitor's, and if it lasts, it ends with the session too.
@@ -19,9 +20,10 @@ use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::parts::Parts;
 use crate::proxy::visit::Patches;
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session as Exchange;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -40,15 +42,27 @@ struct Asked {
     headers: HeaderMap,
 }
 
-/// If the answer with this head may last, sees to it that it ends with the session whose data it may tell, or that newer
+/// If the answer with this head, and a body of this `length` in bytes if it is known, may last, sees to it that it ends with the session whose data it may tell, or that newer
 /// configurations decide about the exchange again.
-pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &ResponseHeader, ctx: &Context) {
-    let (Some(link), Some(host)) = (&ctx.link, request.headers.get(HOST)) else { return };
-    if !may_last(answer, ctx) {
+pub(crate) fn answered(
+    parts: &Arc<Parts>,
+    exchange: &mut Exchange,
+    answer: &ResponseHeader,
+    length: Option<u64>,
+    ctx: &mut Context,
+) {
+    if !may_last(answer, length, ctx) {
         return;
     }
-    if let Some(Credential::Token(_)) = ctx.admission.as_ref().and_then(Admission::credential) {
-        // It is tied already, and nothing else ends it.
+    ctx.lending.give_back(exchange.req_header_mut());
+    let request = exchange.req_header();
+    let (Some(link), Some(host)) = (&ctx.link, request.headers.get(HOST)) else { return };
+    if let Some(Credential::Token(token)) = ctx.admission.as_ref().and_then(Admission::credential) {
+        // It is tied already. What says nothing of an end is believed for as long as an answer is kept, which is no end.
+        if token.token.ends && length.is_none() {
+            let left = token.expires_at.since(parts.clock.wall());
+            link.end_token_at(parts.clock.now().plus(left));
+        }
         return;
     }
     if ctx.admitting().is_none() {
@@ -71,15 +85,13 @@ pub(crate) fn answered(parts: &Arc<Parts>, request: &RequestHeader, answer: &Res
     link.decide_again(ctx.snapshot.generation, standing);
 }
 
-fn may_last(answer: &ResponseHeader, ctx: &Context) -> bool {
+fn may_last(answer: &ResponseHeader, length: Option<u64>, ctx: &Context) -> bool {
     if answer.status.is_informational() {
         return answer.status == StatusCode::SWITCHING_PROTOCOLS;
     }
     if ctx.head_only || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         return false;
     }
-    let length =
-        answer.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     length.is_none_or(|length| length > SHORT_BYTES_MAX)
 }
 

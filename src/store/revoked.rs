@@ -238,7 +238,7 @@ mod tests {
             token: TokenFacts {
                 jti: jti.map(Into::into),
                 issued_at: issued_at.map(noon),
-                confirmation: None,
+                ..TokenFacts::default()
             },
         }
     }

@@ -155,6 +155,7 @@ fn a_session_that_is_too_old_leads_to_sign_in_and_a_new_one_passes() {
 
 #[test]
 fn only_access_tokens_pass_where_the_file_says_so() {
+    type Change = fn(&mut Value, &mut Value);
     let upstream = Upstream::recording();
     let key = Key::es256();
     let gateway = start(&upstream, &key, ", profile: at+jwt", "{}", &["everyone"]);
@@ -163,7 +164,6 @@ fn only_access_tokens_pass_where_the_file_says_so() {
         claims["client_id"] = json!("app");
         claims["jti"] = json!("1");
     };
-    type Change = fn(&mut Value, &mut Value);
     let changes: [(&str, Change, u16); 9] = [
         ("as it is", |_, _| {}, 200),
         ("typ in full", |header, _| header["typ"] = json!("application/AT+JWT"), 200),

@@ -309,5 +309,7 @@ fn where_the_file_says_so_every_proof_needs_a_nonce() {
     };
     let answer = holder.ask(&gateway, ("GET", "/api"), &token, drop_nonce).send();
     assert!(challenges(&answer).contains("error=\"use_dpop_nonce\""), "{}", challenges(&answer));
-    assert_eq!(holder.ask(&gateway, ("GET", "/api"), &token, |_, _| {}).send().status(), 200);
+    let answer = holder.ask(&gateway, ("GET", "/api"), &token, |_, _| {}).send();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.header("dpop-nonce"), None, "the one that it has is new");
 }

@@ -234,10 +234,12 @@ fn a_file_that_is_touched_without_a_change_is_not_read_again() {
     gateway.change("version", "1");
     // Longer than the quiet time after which a change counts.
     pause(Duration::from_millis(600));
-    // Looking at the files is no change of them: afterwards it is quiet again.
-    let looks = gateway.system_calls_of_reading();
-    pause(Duration::from_millis(800));
-    assert!(gateway.system_calls_of_reading() - looks < 5, "it reads its files again and again");
+    // Looking at the files is no change of them: afterwards it is quiet again, on a busy machine a little later.
+    until("it is quiet again, and does not read its files again and again", || {
+        let looks = gateway.system_calls_of_reading();
+        pause(Duration::from_millis(800));
+        (gateway.system_calls_of_reading() - looks < 5).then_some(())
+    });
     assert_eq!(gateway.lines().iter().filter(|line| line["event"] == "config_loaded").count(), 0);
     assert_eq!(gateway.get("/public").send().status(), 200);
 }

@@ -351,6 +351,20 @@ fn a_former_process_that_does_not_answer_lets_nobody_pass_any_more() {
 }
 
 #[test]
+fn a_former_process_ends_when_the_new_one_does() {
+    let upstream = Upstream::recording();
+    let mut gateway = replaceable(&upstream, MEMORY).start();
+    let alice = signed_in(&gateway, "alice");
+    let mut kept = gateway.connect();
+    assert_eq!(ask(&mut kept, "GET", "/page", &alice, "").status(), 200);
+    gateway.upgrade();
+    gateway.kill();
+    let told = || gateway.everything().join("\n");
+    assert!(kept.closes_within(PATIENCE), "what it knows may be wrong by now:\n{}", told());
+    assert_eq!(gateway.former_end(PATIENCE), Some(()));
+}
+
+#[test]
 fn listeners_are_those_of_the_new_file() {
     let upstream = Upstream::recording();
     let mut gateway = replaceable(&upstream, MEMORY).start();

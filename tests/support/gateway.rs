@@ -358,8 +358,12 @@ impl Gateway {
 
     /// Starts another process in the same folder, after the one before has ended, and waits until it answers.
     pub(crate) fn start_again(&mut self) {
+        let served = self.started();
         self.start_unseen();
         self.wait_until_it_answers();
+        if served > 0 {
+            self.wait_until_told(served);
+        }
     }
 
     /// Starts another process in the same folder, and does not look whether it comes to anything.
@@ -370,10 +374,17 @@ impl Gateway {
 
     /// Starts another process that takes over from this one, and waits until it has.
     pub(crate) fn upgrade(&mut self) {
+        // What the process before has written may still be on its way: it would be taken for the other's.
+        self.wait_until_told(0);
         let served = self.started();
         self.start_upgrade();
-        let taken = wait::within(wait::PATIENCE, || (self.started() > served).then_some(()));
-        assert!(taken.is_some(), "nobody took over:\n{}", self.everything().join("\n"));
+        self.wait_until_told(served);
+    }
+
+    /// Waits until more processes than `served` have said that they serve.
+    fn wait_until_told(&self, served: usize) {
+        let told = wait::within(wait::PATIENCE, || (self.started() > served).then_some(()));
+        assert!(told.is_some(), "nobody says that it serves:\n{}", self.everything().join("\n"));
     }
 
     /// Starts another process that is to take over, and does not look whether it does.
@@ -392,6 +403,10 @@ impl Gateway {
     /// The process that was to take over has ended, and how; the one before is the gateway again.
     pub(crate) fn upgrade_failed(&mut self) -> ExitStatus {
         let status = self.wait_for_end(wait::PATIENCE).expect("the new process ends");
+        // Until all is read that it wrote.
+        for reader in self.readers.drain(self.readers.len() - 2..) {
+            reader.join().expect("it reads to the end");
+        }
         self.child = self.former.pop().expect("there was one before");
         status
     }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// How long a nonce may be used.
 const NONCE_FOR: Duration = Duration::from_mins(5);
+/// When a client that uses one is given the next.
+const NEXT_AFTER: Duration = Duration::from_mins(2);
 const INSTANT_BYTES: usize = 8;
 const TAG_BYTES: usize = 16;
 
@@ -34,14 +36,22 @@ impl Nonces {
 
     /// Whether it was issued here, not too long ago.
     pub(super) fn is_good(&self, nonce: &str, now: Timestamp) -> bool {
+        let issued_at = self.issued_at(nonce);
+        issued_at.is_some_and(|issued_at| (issued_at..issued_at.plus(NONCE_FOR)).contains(&now))
+    }
+
+    /// Whether it is time to use another.
+    pub(super) fn is_ageing(&self, nonce: &str, now: Timestamp) -> bool {
+        self.issued_at(nonce).is_none_or(|issued_at| now >= issued_at.plus(NEXT_AFTER))
+    }
+
+    /// When it was issued, if it was issued here.
+    fn issued_at(&self, nonce: &str) -> Option<Timestamp> {
         let mut bytes = [0; INSTANT_BYTES + TAG_BYTES + 3];
-        let Ok(length) = URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes) else { return false };
-        let Some((instant, tag)) = bytes[..length].split_first_chunk::<INSTANT_BYTES>() else { return false };
-        if verify_slices_are_equal(tag, &self.tag(instant)).is_err() {
-            return false;
-        }
-        let issued_at = Timestamp::from_secs(u64::from_be_bytes(*instant));
-        (issued_at..issued_at.plus(NONCE_FOR)).contains(&now)
+        let length = URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes).ok()?;
+        let (instant, tag) = bytes[..length].split_first_chunk::<INSTANT_BYTES>()?;
+        verify_slices_are_equal(tag, &self.tag(instant)).ok()?;
+        Some(Timestamp::from_secs(u64::from_be_bytes(*instant)))
     }
 
     fn tag(&self, instant: &[u8]) -> [u8; TAG_BYTES] {
@@ -59,9 +69,12 @@ mod tests {
         let noon = Timestamp::from_secs(1_795_348_800);
         let nonce = ours.issue(noon);
         assert_eq!(nonce.len(), 32);
-        for (after, expected) in [(0, true), (299, true), (300, false)] {
+        for (after, good, ageing) in
+            [(0, true, false), (119, true, false), (120, true, true), (299, true, true), (300, false, true)]
+        {
             let now = noon.plus(Duration::from_secs(after));
-            assert_eq!(ours.is_good(&nonce, now), expected, "after {after} s");
+            assert_eq!(ours.is_good(&nonce, now), good, "after {after} s");
+            assert_eq!(ours.is_ageing(&nonce, now), ageing, "after {after} s");
         }
         assert!(!ours.is_good(&nonce, noon.minus(Duration::from_secs(1))));
         assert!(!other.is_good(&nonce, noon));

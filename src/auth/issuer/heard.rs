@@ -99,3 +99,150 @@ fn check_audience(said: Option<&Value>, ours: &[String]) -> Result<(), Refusal> 
     };
     if for_us { Ok(()) } else { Err(Refusal::Audience) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::JwtKeys;
+    use crate::auth::forge::settings;
+    use crate::auth::issuer::client::IssuerAccess;
+    use crate::auth::issuer::client_auth::{Client, ClientProof};
+    use crate::auth::issuer::url::IssuerUrl;
+    use crate::domain::identity::{Claim, SCOPE};
+    use crate::domain::secret::Secret;
+    use crate::domain::token_facts::Confirmation;
+    use serde_json::json;
+    use std::time::Duration;
+
+    /// What is heard when a server says this at that time, by an entry that names this issuer and audience.
+    fn hear(answer: &Value, at: u64, issuer: Option<&str>, audience: &[&str]) -> Heard {
+        let access = IssuerAccess {
+            authorities: None,
+            certificate: None,
+            timeout: Duration::from_secs(1),
+            idle_max: 0,
+        };
+        let asking = AskSettings {
+            url: IssuerUrl::parse("https://server.example.com/introspect").expect("a URL"),
+            issuer: issuer.map(str::to_owned),
+            client: Client { id: "gw".to_owned(), proof: ClientProof::Basic(Secret::new("s".to_owned())) },
+            cache: Duration::from_secs(30),
+            parallel: 1,
+            access,
+        };
+        let mut entry = settings(&[], JwtKeys::Asked(Box::new(asking.clone())));
+        entry.audience = audience.iter().map(|&one| one.to_owned()).collect();
+        let wall = Timestamp::from_secs(at);
+        let reader = Verifier::reader(&entry);
+        heard(answer.to_string().as_bytes(), &reader, (&entry, &asking), wall, wall.plus(asking.cache))
+    }
+
+    fn believed(heard: Heard) -> Verified {
+        match heard {
+            Heard::Believed(verified) => *verified,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refusal(heard: &Heard) -> Refusal {
+        match heard {
+            Heard::Refused(why) => *why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// RFC 7662 §2.2, both answers.
+    #[test]
+    fn the_answers_of_the_rfc_are_understood() {
+        let answer = json!({
+            "active": true, "client_id": "l238j323ds-23ij4", "username": "jdoe", "scope": "read write dolphin",
+            "sub": "Z5O3upPC88QrAjx00dis", "aud": "https://protected.example.net/resource",
+            "iss": "https://server.example.com/", "exp": 1_419_356_238, "iat": 1_419_350_238,
+            "extension_field": "twenty-seven",
+        });
+        let (issuer, audience) =
+            (Some("https://server.example.com/"), "https://protected.example.net/resource");
+        let verified = believed(hear(&answer, 1_419_350_300, issuer, &[audience]));
+        assert_eq!(verified.expires_at, Timestamp::from_secs(1_419_356_238));
+        assert_eq!(verified.token.issued_at, Some(Timestamp::from_secs(1_419_350_238)));
+        let identity = verified.identity.as_ref();
+        assert_eq!(identity.subject(), "Z5O3upPC88QrAjx00dis");
+        assert_eq!(
+            identity.claim(SCOPE).map(|scope| scope.header_form().to_owned()).as_deref(),
+            Some("read,write,dolphin")
+        );
+        assert_eq!(identity.claim("extension_field"), Some(Claim::Text("twenty-seven")));
+        for name in ["active", "exp", "aud", "iss"] {
+            assert_eq!(identity.claim(name), None, "{name} says nothing about the subject");
+        }
+        for (at, issuer, audience, expected) in [
+            (1_419_356_238, issuer, audience, Refusal::Expired),
+            (1_419_350_300, Some("https://server.example.com"), audience, Refusal::Issuer),
+            (1_419_350_300, issuer, "https://protected.example.net/", Refusal::Audience),
+        ] {
+            assert_eq!(refusal(&hear(&answer, at, issuer, &[audience])), expected);
+        }
+        assert_eq!(refusal(&hear(&json!({ "active": false }), 1_419_350_300, None, &[])), Refusal::Inactive);
+    }
+
+    /// RFC 9449 §6.2 and RFC 8705 §3.2: what the presenter must hold is heard.
+    #[test]
+    fn an_answer_says_what_a_token_is_bound_to() {
+        let server = Some("https://server.example.com");
+        let to_key = json!({
+            "active": true, "sub": "someone@example.com", "iss": "https://server.example.com",
+            "nbf": 1_562_262_611, "exp": 1_562_266_216, "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" },
+        });
+        let verified = believed(hear(&to_key, 1_562_262_618, server, &[]));
+        assert!(matches!(verified.token.confirmation, Some(Confirmation::Jkt(_))), "{verified:?}");
+        assert_eq!(refusal(&hear(&to_key, 1_562_262_000, server, &[])), Refusal::NotYet);
+        let to_certificate = json!({
+            "active": true, "iss": "https://server.example.com", "sub": "ty.webb@example.com",
+            "exp": 1_493_726_400, "nbf": 1_493_722_800,
+            "cnf": { "x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2" },
+        });
+        let verified = believed(hear(&to_certificate, 1_493_722_800, server, &[]));
+        assert!(
+            matches!(verified.token.confirmation, Some(Confirmation::CertificateS256(_))),
+            "{verified:?}"
+        );
+        assert_eq!(verified.identity.as_ref().claim("cnf"), None);
+    }
+
+    #[test]
+    fn an_answer_with_one_thing_wrong_is_none_or_refuses() {
+        let changed = |name: &str, value: Value| {
+            let mut answer = json!({ "active": true, "sub": "alice", "exp": 2_000 });
+            answer[name] = value;
+            hear(&answer, 1_000, Some("https://server.example.com"), &[])
+        };
+        believed(changed("username", json!("x")));
+        for active in [json!("true"), json!(1), json!(null), json!({})] {
+            assert!(matches!(changed("active", active.clone()), Heard::Unusable), "{active}");
+        }
+        for (name, value, expected) in [
+            ("token_type", json!("refresh_token"), Refusal::Type),
+            ("token_type", json!(7), Refusal::Type),
+            ("token_use", json!("id"), Refusal::Type),
+            ("iss", json!("https://evil.example"), Refusal::Issuer),
+            ("iss", json!(["https://server.example.com"]), Refusal::Issuer),
+            ("exp", json!(1_000), Refusal::Expired),
+            ("exp", json!("2000"), Refusal::Malformed),
+            ("nbf", json!(1_031), Refusal::NotYet),
+            ("nbf", json!(null), Refusal::Malformed),
+            ("cnf", json!({ "kid": "a" }), Refusal::Confirmation),
+            ("sub", json!(""), Refusal::Subject),
+            ("sub", json!(7), Refusal::Subject),
+        ] {
+            assert_eq!(refusal(&changed(name, value.clone())), expected, "{name} {value}");
+        }
+        let forever = believed(hear(&json!({ "active": true, "sub": "alice" }), 1_000, None, &[]));
+        assert_eq!(forever.expires_at, Timestamp::from_secs(1_030), "as long as it may be held");
+        for audience in
+            [json!(null), json!([]), json!(["other"]), json!(["wiki", 7]), json!({ "wiki": true })]
+        {
+            let answer = json!({ "active": true, "sub": "alice", "aud": audience });
+            assert_eq!(refusal(&hear(&answer, 1_000, None, &["wiki"])), Refusal::Audience, "{answer}");
+        }
+    }
+}

@@ -4,12 +4,14 @@
 //! an examination; these go on, for who reads them wants to see everything that is wrong.
 
 use super::{LEEWAY_MAX, Parts, Refusal, TOKEN_BYTES_MAX, Verifier, decoded, instant, is_access_token};
-use crate::auth::claims;
+use crate::auth::claims::{self, Mapping};
 use crate::auth::facts;
 use crate::auth::json::object;
+use crate::auth::jwks;
+use crate::domain::identity::Claims;
 use crate::domain::time::Timestamp;
 use serde_json::{Map, Value};
-use std::fmt::Write;
+use std::fmt;
 use std::time::Duration;
 
 /// So much of one value of a token is told.
@@ -21,9 +23,36 @@ pub struct Check {
     /// What is looked at.
     pub name: &'static str,
     /// Whether it is as it must be.
-    pub holds: bool,
+    pub outcome: Outcome,
     /// What was found.
     pub told: String,
+}
+
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is as it must be.
+    Holds,
+    /// It is not.
+    Fails,
+    /// That can be said only where somebody is asked.
+    Open,
+}
+
+impl Outcome {
+    fn of(holds: bool) -> Self {
+        if holds { Self::Holds } else { Self::Fails }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Holds => "holds",
+            Self::Fails => "fails",
+            Self::Open => "open",
+        })
+    }
 }
 
 impl Verifier {
@@ -33,7 +62,13 @@ impl Verifier {
         self.look_at(token, wall, &mut checks);
         let verdict = self.verify(token, wall);
         let told = verdict.as_ref().map_or_else(|why| why.reason(), |_| "believed").to_owned();
-        checks.push(Check { name: "verdict", holds: verdict.is_ok(), told });
+        let outcome = match verdict {
+            Err(Refusal::NoKeys) if checks.iter().all(|check| check.outcome != Outcome::Fails) => {
+                Outcome::Open
+            }
+            verdict => Outcome::of(verdict.is_ok()),
+        };
+        checks.push(Check { name: "verdict", outcome, told });
         checks
     }
 
@@ -64,16 +99,17 @@ impl Verifier {
     }
 
     fn look_at(&self, token: &str, wall: Timestamp, checks: &mut Vec<Check>) {
-        let mut say = |name, holds, told: String| checks.push(Check { name, holds, told });
+        let mut say = |name, outcome, told: String| checks.push(Check { name, outcome, told });
         let length = token.len();
-        say("size", length <= TOKEN_BYTES_MAX, format!("{length} bytes of at most {TOKEN_BYTES_MAX}"));
+        let size = Outcome::of(length <= TOKEN_BYTES_MAX);
+        say("size", size, format!("{length} bytes of at most {TOKEN_BYTES_MAX}"));
         let parts = match Parts::of(token) {
             Ok(parts) => parts,
             Err(Refusal::TooLong) => return,
             Err(Refusal::Encrypted) => {
-                return say("form", false, "five parts: an encrypted token".to_owned());
+                return say("form", Outcome::Fails, "five parts: an encrypted token".to_owned());
             }
-            Err(_) => return say("form", false, "not three parts with dots between".to_owned()),
+            Err(_) => return say("form", Outcome::Fails, "not three parts with dots between".to_owned()),
         };
         let read = |part| decoded(part).and_then(|bytes| object(&bytes).map_err(Refusal::from));
         let (header, claims) = (read(parts.header), read(parts.payload));
@@ -83,21 +119,22 @@ impl Verifier {
                 Err(Refusal::Duplicate) => "a name stands twice".to_owned(),
                 Err(_) => "no JSON object in base64url without padding".to_owned(),
             };
-            say(name, part.is_ok(), told);
+            say(name, Outcome::of(part.is_ok()), told);
         }
         if let Ok(header) = &header {
             let member = |name| header.get(name).map_or_else(|| "absent".to_owned(), shown);
             for name in ["crit", "b64"].into_iter().filter(|name| header.contains_key(*name)) {
-                say(name, false, format!("{}: such tokens are not accepted", member(name)));
+                say(name, Outcome::Fails, format!("{}: such tokens are not accepted", member(name)));
             }
             let checked = self.check_header(header);
             let typ = format!("{}; accepted: {}", member("typ"), self.settings.types.join(", "));
-            say("typ", checked != Err(Refusal::Type), typ);
+            say("typ", Outcome::of(checked != Err(Refusal::Type)), typ);
             let accepted: Vec<String> =
                 self.settings.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect();
-            let algorithm = header.get("alg").and_then(Value::as_str);
-            let is_accepted = algorithm.is_some_and(|algorithm| accepted.iter().any(|one| one == algorithm));
-            say("alg", is_accepted, format!("{}; accepted: {}", member("alg"), accepted.join(", ")));
+            let algorithm = header.get("alg").and_then(Value::as_str).and_then(jwks::algorithm);
+            let is_accepted = algorithm.is_some_and(|one| self.settings.algorithms.contains(&one));
+            let alg = Outcome::of(is_accepted);
+            say("alg", alg, format!("{}; accepted: {}", member("alg"), accepted.join(", ")));
             if let Ok((algorithm, kid)) = checked {
                 let signature = self.check_signature(&parts, algorithm, kid);
                 let told = match signature {
@@ -106,13 +143,19 @@ impl Verifier {
                         "no key of this entry has this `kid` and fits `alg`".to_owned()
                     }
                     Err(Refusal::NoKeys) => "the issuer's keys are fetched by a running gateway".to_owned(),
+                    Err(Refusal::Issuer) => "not looked at: the token is another issuer's".to_owned(),
                     Err(_) => "by no key of this entry, or the token was changed".to_owned(),
                 };
-                say("signature", signature.is_ok(), format!("{told}; kid {}", member("kid")));
+                let outcome = match signature {
+                    Err(Refusal::NoKeys | Refusal::Issuer) => Outcome::Open,
+                    signature => Outcome::of(signature.is_ok()),
+                };
+                say("signature", outcome, format!("{told}; kid {}", member("kid")));
             }
         }
         if let Ok(claims) = &claims {
-            self.look_at_claims(claims, wall, &mut say);
+            let mut weigh = |name, holds, told| say(name, Outcome::of(holds), told);
+            self.look_at_claims(claims, wall, &mut weigh);
         }
     }
 
@@ -148,26 +191,20 @@ impl Verifier {
             say("profile", is_access_token(claims), told);
         }
         let subject = claims.get(&settings.subject).and_then(Value::as_str);
-        let named = subject.is_some_and(|subject| !subject.is_empty());
-        say("subject", named, format!("{} {}", settings.subject, member(&settings.subject)));
-        match self.told(claims) {
-            Ok(told) => {
-                let names: Vec<&str> = told.keys().map(String::as_str).collect();
-                let shown = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                say("claims", true, cut(&shown));
-            }
-            Err(_) => {
-                let mut lacking = String::new();
-                for mapping in settings.claims.iter().filter(|mapping| mapping.required) {
-                    let alone = std::slice::from_ref(mapping);
-                    if claims::map(alone, claims, self.is_email_verified(claims), &mut Default::default())
-                        .is_err()
-                    {
-                        write!(lacking, " {}", mapping.name).expect("a String takes all");
-                    }
-                }
-                say("claims", false, format!("required and not found:{}", cut(&lacking)));
-            }
+        let is_told = subject.is_some_and(|subject| !subject.is_empty());
+        say("subject", is_told, format!("{} {}", settings.subject, member(&settings.subject)));
+        if let Ok(told) = self.told(claims) {
+            let names: Vec<&str> = told.keys().map(String::as_str).collect();
+            say("claims", true, if names.is_empty() { "none".to_owned() } else { cut(&names.join(", ")) });
+        } else {
+            let may_tell_email = self.is_email_verified(claims);
+            let lacks = |mapping: &&Mapping| {
+                let alone = std::slice::from_ref(*mapping);
+                claims::map(alone, claims, may_tell_email, &mut Claims::new()).is_err()
+            };
+            let missing: Vec<&str> =
+                settings.claims.iter().filter(lacks).map(|mapping| &*mapping.name).collect();
+            say("claims", false, format!("required and not found: {}", cut(&missing.join(", "))));
         }
         match facts::facts(claims) {
             Ok(facts) if facts.confirmation.is_some() => {
@@ -236,11 +273,14 @@ mod tests {
         ] {
             let checks = verifier.examine(&token, NOON);
             let (verdict, checks) = checks.split_last().expect("a verdict");
-            let failed: Vec<&str> =
-                checks.iter().filter(|check| !check.holds).map(|check| check.name).collect();
+            let failed: Vec<&str> = checks
+                .iter()
+                .filter(|check| check.outcome != Outcome::Holds)
+                .map(|check| check.name)
+                .collect();
             assert_eq!(failed, failing, "{token:.80}");
-            assert_eq!(verdict.holds, failing.is_empty(), "{token:.80}");
-            assert_eq!(verdict.holds, verifier.verify(&token, NOON).is_ok(), "{token:.80}");
+            assert_eq!(verdict.outcome == Outcome::Holds, failing.is_empty(), "{token:.80}");
+            assert_eq!(verdict.outcome, Outcome::of(verifier.verify(&token, NOON).is_ok()), "{token:.80}");
         }
     }
 

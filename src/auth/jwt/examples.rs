@@ -131,8 +131,8 @@ fn the_access_token_of_rfc_9068_is_one() {
     settings.issuer = "https://authorization-server.example.com/".into();
     settings.audience = vec!["https://rs.example.com/".into()];
     (settings.types, settings.access_tokens_only) = (vec!["at+jwt".into()], true);
-    let verifier = verifier(&settings, &json!({ "keys": [jwk(Algorithm::RS256, &json!({}))] }).to_string());
-    let verifier = verifier.expect("a good set");
+    let set = json!({ "keys": [jwk(Algorithm::RS256, &json!({}))] }).to_string();
+    let ours = verifier(&settings, &set).expect("a good set");
     let claims = json!({
         "iss": "https://authorization-server.example.com/", "sub": "5ba552d67", "aud": "https://rs.example.com/",
         "exp": 1_639_528_912, "iat": 1_618_354_090, "jti": "dbe39bf3a3ba4238a513f51d6e1691c4", "client_id": "s6BhdRkqt3",
@@ -140,9 +140,9 @@ fn the_access_token_of_rfc_9068_is_one() {
     });
     let then = Timestamp::from_secs(1_618_354_100);
     let token = signed_by(Algorithm::RS256, r#"{"typ":"at+JWT","alg":"RS256"}"#, &claims.to_string());
-    let verified = verifier.verify(&token, then).expect("an access token");
-    let scope = verified.identity.as_ref().claim(SCOPE).expect("scopes");
+    let believed = ours.verify(&token, then).expect("an access token");
+    let scope = believed.identity.as_ref().claim(SCOPE).expect("scopes");
     assert_eq!(scope.header_form(), "openid,profile,reademail");
     let other = signed_by(Algorithm::RS256, r#"{"typ":"JWT","alg":"RS256"}"#, &claims.to_string());
-    assert_eq!(verifier.verify(&other, then).err(), Some(Refusal::Type));
+    assert_eq!(ours.verify(&other, then).err(), Some(Refusal::Type));
 }

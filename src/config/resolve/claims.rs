@@ -29,38 +29,40 @@ impl Resolver<'_> {
         }
         let written = match raw {
             Claim::From(path) => {
-                return split_path(path).map_or_else(
-                    || self.no_path(path, at),
-                    |from| {
-                        let name = name.to_owned();
-                        Some(Mapping { name, from, default: None, required: false, values: Values::All })
-                    },
-                );
+                let (name, from) = (name.to_owned(), self.claim_path(path, at)?);
+                return Some(Mapping { name, from, default: None, required: false, values: Values::All });
             }
             Claim::Written(written) => written,
         };
         let from = match written.from.as_ref()? {
-            ClaimFrom::Path(path) => match split_path(path) {
-                Some(names) => names,
-                None => return self.no_path(path, &at.key("from")),
-            },
+            ClaimFrom::Path(path) => self.claim_path(path, &at.key("from"))?,
             ClaimFrom::Names(names) if is_path(names) => names.clone(),
-            ClaimFrom::Names(names) => return self.no_path(&names.join("."), &at.key("from")),
+            ClaimFrom::Names(names) => {
+                self.no_path(&names.join("."), &at.key("from"));
+                return None;
+            }
         };
         let required = written.required.unwrap_or(false);
-        let default = written.default.as_ref().and_then(|raw| self.claim_default(raw, required, at));
+        let default = written.default.as_ref().map(|raw| self.claim_default(raw, required, at));
         let values = self.claim_values(written, at);
         Some(Mapping { name: name.to_owned(), from, default, required, values })
     }
 
-    fn no_path(&mut self, text: &str, at: &At) -> Option<Mapping> {
+    fn claim_path(&mut self, text: &str, at: &At) -> Option<Vec<String>> {
+        let names = split_path(text);
+        if names.is_none() {
+            self.no_path(text, at);
+        }
+        names
+    }
+
+    fn no_path(&mut self, text: &str, at: &At) {
         let remedy =
             format!("write names with dots between, such as `realm_access.roles`, at most {DEPTH_MAX}");
         self.notes.problem(at, text, "is no path to a claim", remedy);
-        None
     }
 
-    fn claim_default(&mut self, raw: &OneOrMany<Plain>, required: bool, at: &At) -> Option<ClaimValue> {
+    fn claim_default(&mut self, raw: &OneOrMany<Plain>, required: bool, at: &At) -> ClaimValue {
         let at = at.key("default");
         let values: Vec<String> = raw.iter().map(|(_, Plain(text))| text.clone()).collect();
         if required {
@@ -75,10 +77,10 @@ impl Resolver<'_> {
                 "write a value, or leave it out",
             );
         }
-        Some(match raw {
+        match raw {
             OneOrMany::One(Plain(text)) => ClaimValue::Text(text.clone()),
             OneOrMany::Many(_) => ClaimValue::List(values),
-        })
+        }
     }
 
     fn claim_values(&mut self, written: &raw::ClaimWritten, at: &At) -> Values {

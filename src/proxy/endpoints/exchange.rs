@@ -1,11 +1,12 @@
 //! `POST session`: a believed bearer token is traded for a session, so that a browser application keeps no token in scripts.
 //!
 //! The session lives no longer than the token, and ends with its revocation. A token that is bound to a key or a certificate is
-//! never traded: a cookie would let it in without the proof. One token may be traded again, for another browser or because the
+//! never traded: a cookie would let it in without the proof; nor is one that does not say when it ends. One token may be traded again, for another browser or because the
 //! former session ended; `sessions.per_subject` bounds how many sessions that gives.
 
 use super::{end_session, header, is_own_form, kept, presented_sessions, session_cookie, user_agent};
 use crate::auth::bearer::{self, BearerRefusal};
+use crate::auth::jwt::Refusal;
 use crate::domain::access::EntryId;
 use crate::domain::decision::{Believed, Rejection};
 use crate::domain::session::{Cause, End, Kind};
@@ -85,6 +86,10 @@ async fn believed(head: &RequestHeader, ctx: &Context, wall: Timestamp) -> Resul
     };
     if token.token.confirmation.is_some() || bearer::is_dpop(field.as_bytes()) {
         return Err(Rejection::BadBearer("token_bound"));
+    }
+    if !token.token.ends {
+        // Only its server knows for how long it is good, and is not asked about sessions.
+        return Err(Rejection::BadBearer(Refusal::NoExpiry.reason()));
     }
     match revocation::refusal(&ctx.snapshot, &token, wall) {
         Some(reason) => Err(Rejection::BadBearer(reason)),

@@ -4,7 +4,6 @@ use super::generate::Conversation;
 use super::reference::Request;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -12,6 +11,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use vestibule::net::connection::Link;
 use vestibule::net::fields::{Head, complete};
+use vestibule::net::stopping::Stopping;
 use vestibule::net::transport::Transport;
 use vestibule::net::wire::{HeadEnd, Wire};
 
@@ -55,16 +55,17 @@ pub(crate) async fn read(conversation: &Conversation) -> Seen {
 
 async fn read_all(mut wire: Box<Wire>, link: &Link) -> Seen {
     let mut seen = Seen::default();
+    let (_never, watch) = tokio::sync::watch::channel(false);
+    let mut stopping = Stopping::new(&watch);
     loop {
-        let Head { opening, fields, framing } =
-            match wire.read_head(LONG, LONG, pin!(std::future::pending())).await {
-                Ok(read) => read,
-                Err(HeadEnd::Refused(rejection)) => {
-                    seen.refusal = Some(rejection.reason());
-                    return seen;
-                }
-                Err(HeadEnd::Idle | HeadEnd::Broken | HeadEnd::Late | HeadEnd::Http2) => return seen,
-            };
+        let Head { opening, fields, framing, .. } = match wire.read_head(LONG, LONG, &mut stopping).await {
+            Ok(read) => read,
+            Err(HeadEnd::Refused(rejection)) => {
+                seen.refusal = Some(rejection.reason());
+                return seen;
+            }
+            Err(HeadEnd::Idle | HeadEnd::Broken | HeadEnd::Late | HeadEnd::Http2) => return seen,
+        };
         let mut exchange = ServerSession::new_http1(wire);
         exchange.set_keepalive(framing.keep_alive.then_some(75));
         exchange.set_pipelined_prefix(opening);
