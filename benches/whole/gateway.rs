@@ -160,7 +160,7 @@ pub(crate) fn request(path: &str, credential: &str) -> Vec<u8> {
 /// A token that the gateway believes, whose `jti` is `n`.
 pub(crate) fn token(n: usize) -> String {
     let claims = json!({
-        "iss": "https://id.example.com", "aud": "bench", "sub": format!("user{}", n % USERS), "exp": 4_000_000_000_u64,
+        "iss": "https://id.example.com", "aud": "bench", "sub": format!("user{}", n % USERS), "exp": super::expiry(),
         "jti": n.to_string(), "email": "user@example.com", "email_verified": true, "groups": ["ops", "dev", "staff"],
     });
     let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET);

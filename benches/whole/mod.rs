@@ -14,6 +14,11 @@ pub(crate) fn ticks() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Monotonic)).expect("no clock of the system is negative")
 }
 
+/// When a token of now ends, in seconds since 1970: within the day that the gateway lets one live by default.
+pub(crate) fn expiry() -> i64 {
+    clock_gettime(ClockId::Realtime).tv_sec + 12 * 3_600
+}
+
 /// What a figure was in several rounds: its median, and the lowest and the highest beside it.
 pub(crate) fn spread(mut figures: Vec<f64>) -> String {
     figures.sort_by(f64::total_cmp);
