@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use whole::clients::{Connection, Latencies, hurry, steadily};
 use whole::gateway::{Gateway, PASSWORD, request, token};
-use whole::{median, spread, upstream};
+use whole::{is_asked, median, spread, upstream};
 
 /// What can be asked for alone: `cargo bench --bench storms -- junk`.
 const PARTS: [&str; 5] = ["start", "open", "junk", "sign-in", "growth"];
@@ -28,10 +28,7 @@ const MILLION: usize = 1_000_000;
 
 fn main() {
     let upstream = upstream::start();
-    let arguments: Vec<String> = std::env::args().collect();
-    let are_named = PARTS.iter().any(|part| arguments.iter().any(|argument| argument == part));
-    let is_asked = |part: &str| !are_named || arguments.iter().any(|argument| argument == part);
-    if is_asked("start") {
+    if is_asked(&PARTS, "start") {
         start(upstream);
     }
     let gateway = Gateway::start(upstream, "");
@@ -39,7 +36,7 @@ fn main() {
     let served = request("/page", &format!("Cookie: {cookie}"));
     let parts: [fn(&Gateway, &[u8]); 4] = [|gateway, _| openings(gateway), junk, sign_ins, growth];
     for (name, part) in PARTS[1..].iter().zip(parts) {
-        if is_asked(name) {
+        if is_asked(&PARTS, name) {
             part(&gateway, &served);
         }
     }

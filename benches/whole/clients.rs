@@ -69,7 +69,8 @@ pub(crate) fn hurry(
             scope.spawn(move || {
                 let mut connection = Connection::open(port);
                 for n in (first..requests).step_by(connections) {
-                    assert_eq!(connection.exchange(&request(n)).status, status);
+                    let answer = connection.exchange(&request(n));
+                    assert_eq!(answer.status, status, "{}", String::from_utf8_lossy(answer.head));
                 }
             });
         }

@@ -130,11 +130,6 @@ impl Gateway {
             callers.into_iter().flat_map(|caller| caller.join().expect("the door answers")).collect()
         })
     }
-
-    /// Calls the operator's door once and gives the status.
-    pub(crate) fn call(&self, method: &str, path: &str) -> u16 {
-        clients::Connection::open(self.admin).exchange(&call(method, path, "")).status
-    }
 }
 
 impl Drop for Gateway {
@@ -167,7 +162,8 @@ pub(crate) fn token(n: usize) -> String {
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("claims encode")
 }
 
-fn call(method: &str, path: &str, body: &str) -> Vec<u8> {
+/// A call to the operator's door.
+pub(crate) fn call(method: &str, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n\
