@@ -77,6 +77,13 @@ enum Place<'a> {
 }
 
 impl<'a> Place<'a> {
+    fn of(host: &'a HostPattern) -> Self {
+        match host {
+            HostPattern::Exact(name) => Self::Exact(name),
+            HostPattern::Suffix(name) => Self::Suffix(name),
+        }
+    }
+
     /// The wider patterns, each of which has every host of this one.
     fn above(self) -> impl Iterator<Item = Self> {
         let (name, is_wider) = match self {
@@ -94,11 +101,7 @@ fn places(entry: &Entry) -> Vec<Place<'_>> {
     if entry.hosts.is_empty() {
         return vec![Place::Any];
     }
-    let place = |host| match host {
-        &HostPattern::Exact(ref name) => Place::Exact(name),
-        &HostPattern::Suffix(ref name) => Place::Suffix(name),
-    };
-    entry.hosts.iter().map(place).collect()
+    entry.hosts.iter().map(Place::of).collect()
 }
 
 impl Paths {
