@@ -6,10 +6,9 @@
 
 mod whole;
 
-use std::fmt::Write as _;
 use std::time::Duration;
 use whole::clients::{Connection, Latencies, hurry, steadily};
-use whole::gateway::{Gateway, call, request, token};
+use whole::gateway::{self, Gateway, call, request, token};
 use whole::{is_asked, median, spread, upstream};
 
 /// What can be asked for alone: `cargo bench --bench scale -- tokens`.
@@ -100,16 +99,7 @@ fn while_reloading(gateway: &Gateway, ask: &(dyn Fn(usize) -> Vec<u8> + Sync)) -
 }
 
 fn by_routes(upstream: u16, routes: usize) {
-    let mut lines = String::new();
-    for n in 0..routes {
-        writeln!(
-            lines,
-            "  - {{ name: r{n}, host: h{}.example.com, path: /part{n}, access: public, upstream: app }}",
-            n % 100
-        )
-        .expect("a string takes all");
-    }
-    let gateway = Gateway::start(upstream, &lines);
+    let gateway = Gateway::start(upstream, &gateway::routes(routes));
     let asks: Vec<Vec<u8>> = (0..routes.min(1_000))
         .map(|n| {
             let n = n * 7_919 % routes;

@@ -7,7 +7,7 @@ mod whole;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use whole::clients::{Connection, Latencies, hurry, steadily};
-use whole::gateway::{Gateway, PASSWORD, request, token};
+use whole::gateway::{Gateway, PASSWORD, request, routes, token};
 use whole::{is_asked, median, spread, upstream};
 
 /// What can be asked for alone: `cargo bench --bench storms -- junk`.
@@ -45,12 +45,7 @@ fn main() {
 fn start(upstream: u16) {
     let program = std::fs::metadata(env!("CARGO_BIN_EXE_vestibule")).expect("it is built").len();
     println!("start/binary: {:.1} MB, debug information of lines and all", program as f64 / 1e6);
-    let routes: String = (0..1_000)
-        .map(|n| {
-            let host = n % 100;
-            format!("  - {{ name: r{n}, host: h{host}.example.com, path: /part{n}, access: public, upstream: app }}\n")
-        })
-        .collect();
+    let routes = routes(1_000);
     let mut milliseconds = Vec::new();
     let mut resident = Vec::new();
     for _ in 0..ROUNDS {

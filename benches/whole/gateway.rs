@@ -141,6 +141,19 @@ impl Drop for Gateway {
     }
 }
 
+/// So many lines of `routes`, over a hundred hosts.
+pub(crate) fn routes(count: usize) -> String {
+    let mut lines = String::new();
+    for n in 0..count {
+        let host = n % 100;
+        let line = format_args!(
+            "{{ name: r{n}, host: h{host}.example.com, path: /part{n}, access: public, upstream: app }}"
+        );
+        writeln!(lines, "  - {line}").expect("a string takes all");
+    }
+    lines
+}
+
 /// A GET as Firefox sends it, with a line of the credential.
 pub(crate) fn request(path: &str, credential: &str) -> Vec<u8> {
     format!(
