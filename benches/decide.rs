@@ -1,7 +1,7 @@
 //! What a canonical request pays to learn whether it may pass: its route among few and many, and the decision.
 //!
 //! Ten routes are one application; 1,000 are a hundred of them, each on a host of its own, or a thousand paths of one
-//! host. The session was looked up before; what that costs is `store.rs`'s question.
+//! host; 10,000 are a hundred hosts with ninety paths more. The session was looked up before; what that costs is `store.rs`'s question.
 
 mod support;
 #[path = "support/thread_time.rs"]
@@ -44,6 +44,7 @@ fn find(c: &mut Criterion<ThreadTime>) {
     for (name, routes, host, target) in [
         ("10", on_hosts(1), "app0.example.com", DEEP),
         ("1000", on_hosts(100), "app99.example.com", DEEP),
+        ("10000", on_large_hosts(100), "app99.example.com", DEEP),
         ("1000, one host", on_one_host(1_000), "app.example.com", "/team999/pages/17"),
         ("1000, unknown host", on_hosts(100), "elsewhere.example.org", DEEP),
     ] {
@@ -125,6 +126,17 @@ const PATHS: [&str; 10] = [
 
 fn on_hosts(count: usize) -> RouteTable {
     let of_host = |n| PATHS.map(|path| route(&format!("app{n}.example.com"), path));
+    RouteTable::new((0..count).flat_map(of_host).collect())
+}
+
+/// The same with ninety more paths on each host, before the others.
+fn on_large_hosts(count: usize) -> RouteTable {
+    let of_host = |n| {
+        let host = format!("app{n}.example.com");
+        let teams = (0..90).map(|team| format!("/team{team}/pages"));
+        let paths = teams.chain(PATHS.map(str::to_owned));
+        paths.map(|path| route(&host, &path)).collect::<Vec<_>>()
+    };
     RouteTable::new((0..count).flat_map(of_host).collect())
 }
 

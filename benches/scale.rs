@@ -2,40 +2,49 @@
 //! take, resident size.
 //!
 //! Not a criterion bench: what is measured is another process, by the system's accounting. Each request comes with another
-//! cookie or token, so that nothing is warm but what a gateway keeps warm. `SCALE_MAX` bounds the number of sessions.
+//! cookie or token, so that nothing is warm but what a gateway keeps warm. `SESSIONS=1000,5000000` chooses numbers of sessions.
 
 mod whole;
 
-use std::fmt::Write as _;
 use std::time::Duration;
-use whole::clients::{Latencies, hurry, steadily};
-use whole::gateway::{Gateway, request, token};
-use whole::{spread, upstream};
+use whole::clients::{Connection, Latencies, hurry, steadily};
+use whole::gateway::{self, Gateway, call, request, token};
+use whole::{is_asked, median, spread, upstream};
 
+/// What can be asked for alone: `cargo bench --bench scale -- tokens`.
+const PARTS: [&str; 3] = ["sessions", "routes", "tokens"];
 const ROUNDS: usize = 5;
 /// Requests in each of the rounds in which processor time is taken.
 const REQUESTS: usize = 20_000;
 const CONNECTIONS: usize = 4;
 /// A fifth or so of what one core of the gateway serves.
 const PER_SECOND: u32 = 2_000;
-const STEADILY_FOR: Duration = Duration::from_secs(8);
+const STEADILY_FOR: Duration = Duration::from_secs(4);
 /// Cookies that take turns: more than any cache of a processor keeps.
 const COOKIES: usize = 100_000;
 
 fn main() {
-    let max: usize = std::env::var("SCALE_MAX").ok().and_then(|max| max.parse().ok()).unwrap_or(5_000_000);
+    let numbers = std::env::var("SESSIONS").unwrap_or_else(|_| "1000,100000,1000000,5000000".to_owned());
     let upstream = upstream::start();
-    println!("sessions      µs a request        p50 µs   p99 µs   p99 while reloading   bytes a session");
-    for sessions in [1_000, 100_000, 1_000_000, 5_000_000].into_iter().filter(|&sessions| sessions <= max) {
-        by_sessions(upstream, sessions);
+    if is_asked(&PARTS, "sessions") {
+        println!(
+            "sessions      µs a request        p50 µs   p99 µs   while reloading                ratio   bytes a session"
+        );
+        for sessions in numbers.split(',').map(|number| number.parse().expect("a number of sessions")) {
+            by_sessions(upstream, sessions);
+        }
     }
-    println!("\nroutes        µs a request        ready after");
-    for routes in [10, 1_000, 10_000] {
-        by_routes(upstream, routes);
+    if is_asked(&PARTS, "routes") {
+        println!("\nroutes        µs a request        ready after");
+        for routes in [10, 1_000, 10_000] {
+            by_routes(upstream, routes);
+        }
     }
-    println!("\ntokens        µs a request, first / again   bytes a token");
-    for tokens in [100, 10_000, 100_000] {
-        by_tokens(upstream, tokens);
+    if is_asked(&PARTS, "tokens") {
+        println!("\ntokens        µs a request, first / again   bytes a token");
+        for tokens in [100, 10_000, 100_000] {
+            by_tokens(upstream, tokens);
+        }
     }
 }
 
@@ -58,14 +67,23 @@ fn by_sessions(upstream: u16, sessions: usize) {
     // A stride that has no factor in common with their number: each is used once before any is used again.
     let ask = |n: usize| request("/page", &format!("Cookie: {}", cookies[n * 7_919 % cookies.len()]));
     let cost = cost(&gateway, &ask);
-    // Expired sessions are looked for every second, so these seconds have that in them.
-    let quiet = steadily(gateway.port, &ask, 200, PER_SECOND, STEADILY_FOR);
-    let reloading = while_reloading(&gateway, &ask);
+    // Every reload has all sessions looked at once more, for their clocks may have changed: a second's sweep at its dearest. Quiet
+    // and busy times take turns, so that a neighbour's work falls on both.
+    let pairs = [(); ROUNDS].map(|()| {
+        let quiet = steadily(gateway.port, &ask, 200, PER_SECOND, STEADILY_FOR);
+        (quiet, while_reloading(&gateway, &ask))
+    });
+    let of = |figure: &dyn Fn(&(Latencies, Latencies)) -> f64| {
+        let mut figures: Vec<f64> = pairs.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        median(&figures)
+    };
     println!(
-        "{sessions:<13} {cost:<19} {:>6.0} {:>8.0} {:>21.0} {bytes:>17.0}",
-        quiet.p50(),
-        quiet.p99(),
-        reloading.p99()
+        "{sessions:<13} {cost:<19} {:>6.0} {:>8.0} {:>17.0} {:>20} {bytes:>17.0}",
+        of(&|(quiet, _)| quiet.p50()),
+        of(&|(quiet, _)| quiet.p99()),
+        of(&|(_, reloading)| reloading.p99()),
+        spread(pairs.iter().map(|(quiet, reloading)| reloading.p99() / quiet.p99()).collect())
     );
 }
 
@@ -73,7 +91,7 @@ fn while_reloading(gateway: &Gateway, ask: &(dyn Fn(usize) -> Vec<u8> + Sync)) -
     std::thread::scope(|scope| {
         let load = scope.spawn(|| steadily(gateway.port, ask, 200, PER_SECOND, STEADILY_FOR));
         while !load.is_finished() {
-            assert_eq!(gateway.call("POST", "/reload"), 200);
+            assert_eq!(Connection::open(gateway.admin).exchange(&call("POST", "/reload", "")).status, 200);
             std::thread::park_timeout(Duration::from_secs(1));
         }
         load.join().expect("every request is answered")
@@ -81,16 +99,7 @@ fn while_reloading(gateway: &Gateway, ask: &(dyn Fn(usize) -> Vec<u8> + Sync)) -
 }
 
 fn by_routes(upstream: u16, routes: usize) {
-    let mut lines = String::new();
-    for n in 0..routes {
-        writeln!(
-            lines,
-            "  - {{ name: r{n}, host: h{}.example.com, path: /part{n}, access: public, upstream: app }}",
-            n % 100
-        )
-        .expect("a string takes all");
-    }
-    let gateway = Gateway::start(upstream, &lines);
+    let gateway = Gateway::start(upstream, &gateway::routes(routes));
     let asks: Vec<Vec<u8>> = (0..routes.min(1_000))
         .map(|n| {
             let n = n * 7_919 % routes;

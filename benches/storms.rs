@@ -7,8 +7,8 @@ mod whole;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use whole::clients::{Connection, Latencies, hurry, steadily};
-use whole::gateway::{Gateway, PASSWORD, request, token};
-use whole::{median, spread, upstream};
+use whole::gateway::{Gateway, PASSWORD, request, routes, token};
+use whole::{is_asked, median, spread, upstream};
 
 /// What can be asked for alone: `cargo bench --bench storms -- junk`.
 const PARTS: [&str; 5] = ["start", "open", "junk", "sign-in", "growth"];
@@ -21,15 +21,14 @@ const SIGN_INS: usize = 100;
 const PER_SECOND: u32 = 1_000;
 /// Of good requests or of junk, beside those whose times are taken: what is served in half of the processors' time.
 const FLOOD_PER_SECOND: u32 = 4_000;
-const STEADILY_FOR: Duration = Duration::from_secs(4);
+const STEADILY_FOR: Duration = Duration::from_secs(3);
+/// So many rounds of two times each, one after the other: a neighbour's work falls on both.
+const PAIRS: usize = 9;
 const MILLION: usize = 1_000_000;
 
 fn main() {
     let upstream = upstream::start();
-    let arguments: Vec<String> = std::env::args().collect();
-    let are_named = PARTS.iter().any(|part| arguments.iter().any(|argument| argument == part));
-    let is_asked = |part: &str| !are_named || arguments.iter().any(|argument| argument == part);
-    if is_asked("start") {
+    if is_asked(&PARTS, "start") {
         start(upstream);
     }
     let gateway = Gateway::start(upstream, "");
@@ -37,7 +36,7 @@ fn main() {
     let served = request("/page", &format!("Cookie: {cookie}"));
     let parts: [fn(&Gateway, &[u8]); 4] = [|gateway, _| openings(gateway), junk, sign_ins, growth];
     for (name, part) in PARTS[1..].iter().zip(parts) {
-        if is_asked(name) {
+        if is_asked(&PARTS, name) {
             part(&gateway, &served);
         }
     }
@@ -46,12 +45,7 @@ fn main() {
 fn start(upstream: u16) {
     let program = std::fs::metadata(env!("CARGO_BIN_EXE_vestibule")).expect("it is built").len();
     println!("start/binary: {:.1} MB, debug information of lines and all", program as f64 / 1e6);
-    let routes: String = (0..1_000)
-        .map(|n| {
-            let host = n % 100;
-            format!("  - {{ name: r{n}, host: h{host}.example.com, path: /part{n}, access: public, upstream: app }}\n")
-        })
-        .collect();
+    let routes = routes(1_000);
     let mut milliseconds = Vec::new();
     let mut resident = Vec::new();
     for _ in 0..ROUNDS {
@@ -109,7 +103,7 @@ fn junk(gateway: &Gateway, served: &[u8]) {
         })
     };
     let mut ratios: [Vec<f64>; 2] = Default::default();
-    for round in 0..ROUNDS {
+    for round in 0..PAIRS {
         let served_flood = flood(&|_| served.to_vec(), 200);
         let first = others + round * FLOOD_PER_SECOND as usize * STEADILY_FOR.as_secs() as usize;
         let cookie_flood = flood(&|n| cookies(first + n), 401);
@@ -122,7 +116,7 @@ fn junk(gateway: &Gateway, served: &[u8]) {
         ratios[1].push(token_flood.p99() / served_flood.p99());
     }
     let [cookies, tokens] = ratios.map(spread);
-    println!("junk/ratio of p99 in {ROUNDS} rounds: {cookies} beside cookies, {tokens} beside tokens");
+    println!("junk/ratio of p99 in {PAIRS} rounds: {cookies} beside cookies, {tokens} beside tokens");
 }
 
 fn quiet(gateway: &Gateway, served: &[u8]) -> Latencies {
@@ -152,7 +146,7 @@ fn sign_ins(gateway: &Gateway, served: &[u8]) {
     let form = form(gateway.port);
     let (form, port) = (&form, gateway.port);
     let mut ratios = Vec::new();
-    for round in 0..ROUNDS {
+    for round in 0..PAIRS {
         let quiet = quiet(gateway, served);
         let signed_in = &AtomicU64::new(0);
         let stormy = beside(gateway, served, || {
@@ -175,7 +169,7 @@ fn sign_ins(gateway: &Gateway, served: &[u8]) {
         }
         ratios.push(stormy.p99() / quiet.p99());
     }
-    println!("sign-in/ratio of p99 in {ROUNDS} rounds: {}", spread(ratios));
+    println!("sign-in/ratio of p99 in {PAIRS} rounds: {}", spread(ratios));
 }
 
 /// The sign-in form as a browser got it.

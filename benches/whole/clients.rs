@@ -69,7 +69,8 @@ pub(crate) fn hurry(
             scope.spawn(move || {
                 let mut connection = Connection::open(port);
                 for n in (first..requests).step_by(connections) {
-                    assert_eq!(connection.exchange(&request(n)).status, status);
+                    let answer = connection.exchange(&request(n));
+                    assert_eq!(answer.status, status, "{}", String::from_utf8_lossy(answer.head));
                 }
             });
         }
@@ -82,16 +83,16 @@ pub(crate) struct Latencies(Vec<Duration>);
 impl Latencies {
     /// What all but one of a hundred answers took at most, in microseconds.
     pub(crate) fn p99(&self) -> f64 {
-        self.at(0.99)
+        self.at(99)
     }
 
     /// What half of the answers took at most, in microseconds.
     pub(crate) fn p50(&self) -> f64 {
-        self.at(0.5)
+        self.at(50)
     }
 
-    fn at(&self, share: f64) -> f64 {
-        self.0[(self.0.len() as f64 * share) as usize].as_secs_f64() * 1e6
+    fn at(&self, percent: usize) -> f64 {
+        self.0[self.0.len() * percent / 100].as_secs_f64() * 1e6
     }
 }
 

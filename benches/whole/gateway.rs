@@ -130,11 +130,6 @@ impl Gateway {
             callers.into_iter().flat_map(|caller| caller.join().expect("the door answers")).collect()
         })
     }
-
-    /// Calls the operator's door once and gives the status.
-    pub(crate) fn call(&self, method: &str, path: &str) -> u16 {
-        clients::Connection::open(self.admin).exchange(&call(method, path, "")).status
-    }
 }
 
 impl Drop for Gateway {
@@ -144,6 +139,19 @@ impl Drop for Gateway {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// So many lines of `routes`, over a hundred hosts.
+pub(crate) fn routes(count: usize) -> String {
+    let mut lines = String::new();
+    for n in 0..count {
+        let host = n % 100;
+        let line = format_args!(
+            "{{ name: r{n}, host: h{host}.example.com, path: /part{n}, access: public, upstream: app }}"
+        );
+        writeln!(lines, "  - {line}").expect("a string takes all");
+    }
+    lines
 }
 
 /// A GET as Firefox sends it, with a line of the credential.
@@ -160,14 +168,15 @@ pub(crate) fn request(path: &str, credential: &str) -> Vec<u8> {
 /// A token that the gateway believes, whose `jti` is `n`.
 pub(crate) fn token(n: usize) -> String {
     let claims = json!({
-        "iss": "https://id.example.com", "aud": "bench", "sub": format!("user{}", n % USERS), "exp": 4_000_000_000_u64,
+        "iss": "https://id.example.com", "aud": "bench", "sub": format!("user{}", n % USERS), "exp": super::expiry(),
         "jti": n.to_string(), "email": "user@example.com", "email_verified": true, "groups": ["ops", "dev", "staff"],
     });
     let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET);
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("claims encode")
 }
 
-fn call(method: &str, path: &str, body: &str) -> Vec<u8> {
+/// A call to the operator's door.
+pub(crate) fn call(method: &str, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n\
