@@ -7,6 +7,7 @@
 //! forget all verdicts. Both caches are bounded, may forget at any time, and hold no token. Only what was believed is kept by how
 //! recently it was used: a flood of junk pushes out nothing but older junk.
 
+use crate::auth::believed;
 use crate::auth::issuer::introspection::{Introspection, LookUp};
 use crate::auth::issuer::question::Question;
 use crate::auth::jwt::{Refusal, TOKEN_BYTES_MAX, Verified, Verifier};
@@ -16,7 +17,6 @@ use crate::domain::decision::Believed;
 use crate::domain::fingerprint::Fingerprints;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +27,6 @@ pub const BELIEVED_FOR_MAX: Duration = Duration::from_mins(5);
 
 /// Some fifty thousand tokens with everyday claims.
 const BELIEVED_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// What moka and the key take beside the claims.
-const ENTRY_BYTES: u32 = 400;
 
 /// Whether a verdict still holds. Not before it was made either: a wall clock that was set back may have moved before `nbf`.
 fn holds_at(believed: &Believed, wall: Timestamp) -> bool {
@@ -98,17 +96,7 @@ impl BearerCaches {
     pub fn new() -> Self {
         let mut key = [0; 16];
         getrandom::fill(&mut key).expect("the operating system gives random bytes");
-        // LRU: moka's default policy refuses newcomers when it is full.
-        let believed = Cache::builder()
-            .weigher(|_, believed: &Arc<Believed>| {
-                let jti = believed.token.jti.as_ref().map_or(0, |jti| jti.len());
-                u32::try_from(believed.identity.packed().len() + jti)
-                    .unwrap_or(u32::MAX)
-                    .saturating_add(ENTRY_BYTES)
-            })
-            .max_capacity(BELIEVED_BYTES_MAX)
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
+        let believed = believed::cache(BELIEVED_BYTES_MAX);
         let refused = Refusals::new();
         let fingerprints = Fingerprints::new(Secret::new(key));
         Self { believed, refused, generation: AtomicU64::new(0), fingerprints }

@@ -2,6 +2,7 @@
 
 pub mod assertion;
 pub mod bearer;
+mod believed;
 pub mod claims;
 pub mod device;
 pub mod dpop;

@@ -9,7 +9,7 @@
 
 use crate::auth::upstream_claim;
 use crate::domain::answer::{self, Topics};
-use crate::domain::decision::{Credential, Rejection};
+use crate::domain::decision::{Admission, Credential, Rejection};
 use crate::domain::session::{Cause, End};
 use crate::net::connection::Link;
 use crate::proxy::admit::{self, Asking, Way};
@@ -158,11 +158,7 @@ impl Gateway {
             self.parts.sessions.touch(session, ctx.now);
         }
         (ctx.visitor, ctx.patches) = (visit.session, visit.patches);
-        ctx.record.outcome = Some(match (admission.credential(), snapshot.route[route].is_protected()) {
-            (Some(_), _) => Outcome::Admitted,
-            (None, true) => Outcome::Anonymous,
-            (None, false) => Outcome::Public,
-        });
+        ctx.record.outcome = Some(outcome(&admission, snapshot.route[route].is_protected()));
         ctx.admission = Some(admission);
         let answer = snapshot.route[route].redirect.as_ref().map(|redirect| {
             // What we answer ourselves is short.
@@ -615,6 +611,15 @@ impl ProxyHttp for Gateway {
 /// Whether the visitor took too long to take a part of the answer.
 fn is_late_write(error: &Error) -> bool {
     *error.esource() == ErrorSource::Downstream && *error.etype() == ErrorType::WriteTimedout
+}
+
+/// What a request that passes counts as.
+fn outcome(admission: &Admission, is_protected: bool) -> Outcome {
+    match (admission.credential(), is_protected) {
+        (Some(_), _) => Outcome::Admitted,
+        (None, true) => Outcome::Anonymous,
+        (None, false) => Outcome::Public,
+    }
 }
 
 /// Whether another head may follow this one.

@@ -39,6 +39,13 @@ fn start(upstream: &Upstream, issuer: &Key) -> Gateway {
     setup(upstream, issuer, "{}").start()
 }
 
+/// An issuer, a gateway that believes it, and a client with a key.
+fn begin(upstream: &Upstream) -> (Key, Gateway, Holder) {
+    let issuer = Key::es256();
+    let gateway = start(upstream, &issuer);
+    (issuer, gateway, Holder::new())
+}
+
 fn challenges(answer: &Message) -> String {
     answer.all("www-authenticate").join(", ")
 }
@@ -46,9 +53,7 @@ fn challenges(answer: &Message) -> String {
 #[test]
 fn a_bound_token_passes_with_its_proof_and_neither_goes_on() {
     let upstream = Upstream::recording();
-    let issuer = Key::es256();
-    let gateway = start(&upstream, &issuer);
-    let holder = Holder::new();
+    let (issuer, gateway, holder) = begin(&upstream);
     let token = holder.token(&issuer, "alice");
     holder.greet(&gateway, "/api", &token);
     for target in ["/api", "/api/x?y=1", "/bound", "/certified", "/both", "/maybe", "/api"] {
@@ -76,9 +81,7 @@ fn a_bound_token_passes_with_its_proof_and_neither_goes_on() {
 #[test]
 fn a_bound_token_without_its_proof_is_refused_on_every_route() {
     let upstream = Upstream::recording();
-    let issuer = Key::es256();
-    let gateway = start(&upstream, &issuer);
-    let holder = Holder::new();
+    let (issuer, gateway, holder) = begin(&upstream);
     let token = holder.token(&issuer, "alice");
     holder.greet(&gateway, "/api", &token);
     // Believed, and remembered.
@@ -113,9 +116,7 @@ fn a_bound_token_without_its_proof_is_refused_on_every_route() {
 #[test]
 fn a_token_that_is_not_bound_passes_by_no_proof_and_not_where_a_bound_one_is_asked_for() {
     let upstream = Upstream::recording();
-    let issuer = Key::es256();
-    let gateway = start(&upstream, &issuer);
-    let holder = Holder::new();
+    let (issuer, gateway, holder) = begin(&upstream);
     let plain = issuer.good("alice");
     for target in ["/api", "/bound"] {
         let answer = holder.ask(&gateway, ("GET", target), &plain, |_, _| {}).send();
@@ -139,9 +140,7 @@ fn a_token_that_is_not_bound_passes_by_no_proof_and_not_where_a_bound_one_is_ask
 #[test]
 fn what_a_token_is_bound_to_must_be_known() {
     let upstream = Upstream::recording();
-    let issuer = Key::es256();
-    let gateway = start(&upstream, &issuer);
-    let holder = Holder::new();
+    let (issuer, gateway, holder) = begin(&upstream);
     let jkt = holder.thumbprint();
     for cnf in [
         json!({}),
@@ -165,9 +164,7 @@ fn what_a_token_is_bound_to_must_be_known() {
 fn a_proof_with_one_thing_wrong_is_refused_and_told_as_one() {
     type Change = fn(&mut Value, &mut Value);
     let upstream = Upstream::recording();
-    let issuer = Key::es256();
-    let gateway = start(&upstream, &issuer);
-    let holder = Holder::new();
+    let (issuer, gateway, holder) = begin(&upstream);
     let token = holder.token(&issuer, "alice");
     holder.greet(&gateway, "/api", &token);
     let wrong: [(&str, Change); 14] = [
@@ -241,9 +238,7 @@ fn a_proof_counts_once_and_for_its_own_token_alone() {
 #[test]
 fn a_remembered_verdict_of_one_route_or_entry_is_none_of_another() {
     let upstream = Upstream::recording();
-    let issuer = Key::es256();
-    let gateway = start(&upstream, &issuer);
-    let holder = Holder::new();
+    let (issuer, gateway, holder) = begin(&upstream);
     let plain = issuer.token("alice", |_, claims| claims["aud"] = json!([AUDIENCE, "partner"]));
     let bound = issuer.token("alice", |_, claims| {
         claims["aud"] = json!([AUDIENCE, "partner"]);

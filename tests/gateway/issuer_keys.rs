@@ -312,6 +312,28 @@ fn an_answer_that_is_no_set_changes_nothing() {
 }
 
 #[test]
+fn a_worse_answer_takes_no_good_key_away() {
+    let key = Key::es256();
+    for (reply, said) in [
+        (Reply::json(&json!({ "keys": vec![key.jwk("a"); 101] })), "101 keys"),
+        (Reply::Says("200 OK", Vec::new(), "<html>sign in</html>".into()), "no JWK Set"),
+        (Reply::status("500 Internal Server Error"), "status 500"),
+    ] {
+        let (upstream, issuer) = (Upstream::recording(), Issuer::new());
+        issuer.publishes(&[key.jwk("a")]);
+        let gateway = setup(&upstream, &at(&issuer, "")).start();
+        wait_for_keys(&gateway, 1);
+        issuer.says("/jwks", reply);
+        assert_eq!(status(&gateway, &token(&Key::es256(), "b")), 401, "an unknown key makes a fetch");
+        until(&format!("`{said}` is told"), || {
+            gateway.everything().iter().any(|line| line.contains(said)).then_some(())
+        });
+        assert_eq!(metric(&gateway, "{entry=\"api\"}"), 1, "{said}");
+        assert_eq!(status(&gateway, &token(&key, "a")), 200, "{said}");
+    }
+}
+
+#[test]
 fn one_bad_key_does_not_spoil_the_others() {
     let (upstream, issuer, key) = (Upstream::recording(), Issuer::new(), Key::es256());
     let weak = json!({ "kty": "RSA", "kid": "weak", "e": "AQAB", "n": "x".repeat(171) });

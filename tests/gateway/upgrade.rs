@@ -214,6 +214,15 @@ fn refused(gateway: &mut Gateway, code: i32) -> String {
     gateway.everything().join("\n")
 }
 
+/// Half of an upgrade, which the process has begun: it may not have noticed yet that the one before is gone.
+fn welcomed(gateway: &Gateway) -> UnixStream {
+    until("it listens again", || {
+        let mut socket = half_way(gateway, 1);
+        let (kind, _) = message(&mut socket).ok()?;
+        (kind != REFUSED).then_some(socket)
+    })
+}
+
 /// Everything goes on: reads, writes, newcomers.
 fn serves(gateway: &Gateway, cookie: &str) {
     let alice = with_cookie(gateway, cookie);
@@ -276,18 +285,13 @@ fn a_hand_over_that_fails_changes_nothing() {
 
         // Gone after the hello, while it loads, while sessions come, and after the cut.
         drop(half_way(&gateway, 1));
-        let mut loading = half_way(&gateway, 1);
+        let mut loading = welcomed(&gateway);
         up_to(&mut loading, GO);
         let (kind, _) = message(&mut half_way(&gateway, 1)).expect("it answers");
         assert_eq!(kind, REFUSED, "there is one at a time");
         drop(loading);
         for last in [GO, CUT] {
-            // The process may not have noticed yet that the one before is gone.
-            let mut socket = until("it listens again", || {
-                let mut socket = half_way(&gateway, 1);
-                let (kind, _) = message(&mut socket).ok()?;
-                (kind != REFUSED).then_some(socket)
-            });
+            let mut socket = welcomed(&gateway);
             up_to(&mut socket, GO);
             socket.write_all(&GO_FRAME).expect("it reads");
             up_to(&mut socket, last);
@@ -296,11 +300,7 @@ fn a_hand_over_that_fails_changes_nothing() {
         }
 
         // A process that is there, and does not take.
-        let mut silent = until("it listens again", || {
-            let mut socket = half_way(&gateway, 1);
-            let (kind, _) = message(&mut socket).ok()?;
-            (kind != REFUSED).then_some(socket)
-        });
+        let mut silent = welcomed(&gateway);
         up_to(&mut silent, GO);
         silent.write_all(&GO_FRAME).expect("it reads");
         up_to(&mut silent, CUT);

@@ -5,6 +5,7 @@
 //! bring a token, it is asked about once; and only so many questions are under way at once. A server that is down costs those
 //! whose tokens nobody knows yet a 503; what was answered before still counts.
 
+use crate::auth::believed;
 use crate::auth::issuer::Surroundings;
 use crate::auth::issuer::client::{AskError, IssuerAccess, IssuerClient};
 use crate::auth::issuer::client_auth::Client;
@@ -48,8 +49,6 @@ const WAITING_MAX: usize = 1000;
 /// Tens of thousands of tokens with everyday claims, in each entry.
 const BELIEVED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const REFUSED_MAX: u64 = 20_000;
-/// What the cache and the key take beside the claims.
-const ENTRY_BYTES: u32 = 400;
 
 /// How a server is asked about tokens.
 #[derive(Clone, Debug)]
@@ -143,17 +142,7 @@ impl Introspection {
         surroundings: Surroundings,
         series: AskSeries,
     ) -> Self {
-        // LRU: moka's default policy refuses newcomers when it is full.
-        let believed = Cache::builder()
-            .weigher(|_, believed: &Arc<Believed>| {
-                let jti = believed.token.jti.as_ref().map_or(0, |jti| jti.len());
-                u32::try_from(believed.identity.packed().len() + jti)
-                    .unwrap_or(u32::MAX)
-                    .saturating_add(ENTRY_BYTES)
-            })
-            .max_capacity(BELIEVED_BYTES_MAX)
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
+        let believed = believed::cache(BELIEVED_BYTES_MAX);
         let refused =
             Cache::builder().max_capacity(REFUSED_MAX).eviction_policy(EvictionPolicy::lru()).build();
         Self {
