@@ -233,7 +233,7 @@ fn open_session(admin: u16) -> String {
     format!("{}={}", text("name"), text("value"))
 }
 
-/// A token that is good for longer than the gateway takes any is refused.
+/// In seconds since 1970. A token that is good for longer than the gateway takes any is refused.
 fn in_an_hour() -> i64 {
     clock_gettime(ClockId::Realtime).tv_sec + 3_600
 }
