@@ -7,7 +7,7 @@
 //! forget all verdicts. Both caches are bounded, may forget at any time, and hold no token. Only what was believed is kept by how
 //! recently it was used: a flood of junk pushes out nothing but older junk.
 
-use crate::auth::believed;
+use crate::auth::believed::{self, Held};
 use crate::auth::issuer::introspection::{Introspection, LookUp};
 use crate::auth::issuer::question::Question;
 use crate::auth::jwt::{Refusal, TOKEN_BYTES_MAX, Verified, Verifier};
@@ -17,7 +17,6 @@ use crate::domain::decision::Believed;
 use crate::domain::fingerprint::Fingerprints;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use moka::sync::Cache;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -75,7 +74,7 @@ impl BearerRefusal {
 
 /// What was decided about tokens: one object for the life of the process.
 pub struct BearerCaches {
-    believed: Cache<Key, Arc<Believed>>,
+    believed: Held<Key>,
     refused: Refusals,
     generation: AtomicU64,
     fingerprints: Fingerprints,

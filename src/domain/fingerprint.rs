@@ -6,7 +6,7 @@
 
 use crate::domain::secret::Secret;
 use siphasher::sip128::{Hash128, Hasher128, SipHasher24};
-use std::hash::Hasher;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// What a text is found under.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +16,33 @@ impl Fingerprint {
     /// An index below `length`, evenly spread.
     pub const fn index(self, length: usize) -> usize {
         self.0 as usize % length
+    }
+}
+
+/// Finds keys in a table that consist of a [`Fingerprint`] and of what we have counted ourselves.
+pub type ByFingerprint = BuildHasherDefault<FingerprintHasher>;
+
+/// Joins the parts of such a key. Nobody outside can choose the bits of a fingerprint, and they are evenly spread: to hash them
+/// strongly once more takes 800 instructions and gains nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FingerprintHasher(u64);
+
+impl Hasher for FingerprintHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // An odd factor: 2^64 over the golden ratio.
+        self.0 = (self.0.rotate_left(29) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
     }
 }
 
@@ -66,5 +93,26 @@ mod tests {
         assert!(ours.of_parts([b"a", b"bc", b""]) != ours.of_parts([b"ab", b"c", b""]));
         assert!(ours.of_parts([b"a", b"b", b"c"]) == ours.of_parts([b"a", b"b", b"c"]));
         assert!((0..1000_u16).all(|n| ours.of(&n.to_le_bytes()).index(7) < 7));
+    }
+
+    #[test]
+    fn keys_that_differ_in_a_part_are_found_apart() {
+        use std::collections::HashSet;
+        use std::hash::BuildHasher;
+        let fingerprints = Fingerprints::new(Secret::new([7; 16]));
+        let hasher = ByFingerprint::default();
+        let mut hashes = HashSet::new();
+        let (mut low, mut high) = (HashSet::new(), HashSet::new());
+        for text in 0..1000_u32 {
+            let fingerprint = fingerprints.of(&text.to_le_bytes());
+            for entry in 0..4_u64 {
+                let hash = hasher.hash_one((fingerprint, entry, 1_u32));
+                assert!(hashes.insert(hash), "{text} {entry}");
+                low.insert(hash % 1024);
+                high.insert(hash >> 54);
+            }
+        }
+        // Of 4,000 thrown into 1,024 places, about 20 are left empty.
+        assert!(low.len() > 980 && high.len() > 980, "{} {}", low.len(), high.len());
     }
 }

@@ -5,7 +5,7 @@
 //! bring a token, it is asked about once; and only so many questions are under way at once. A server that is down costs those
 //! whose tokens nobody knows yet a 503; what was answered before still counts.
 
-use crate::auth::believed;
+use crate::auth::believed::{self, Held};
 use crate::auth::issuer::Surroundings;
 use crate::auth::issuer::client::{AskError, IssuerAccess, IssuerClient};
 use crate::auth::issuer::client_auth::Client;
@@ -94,7 +94,7 @@ pub struct Introspection {
     reader: Verifier,
     /// Tells this entry, as it is written, from any other.
     definition: [u8; 32],
-    believed: Cache<Fingerprint, Arc<Believed>>,
+    believed: Held<Fingerprint>,
     refused: Cache<Fingerprint, NotBelieved>,
     flights: Mutex<HashMap<Fingerprint, Question>>,
     places: Semaphore,
