@@ -127,20 +127,17 @@ fn a_server_that_cannot_be_reached_leaves_the_line_of_the_exchange_alone() {
         .set("upstreams", &format!("{{ app: {{ servers: [\"http://{nobody}\"] }} }}"))
         .start();
     for _ in 0..3 {
-        assert!(gateway.get("/public/refused").send().status() >= 502);
+        assert_eq!(gateway.get("/public/refused").send().status() / 100, 5);
     }
     let lines = || {
         let lines = gateway.lines().into_iter().filter(|line| line["path"] == "/public/refused").count();
         (lines == 3).then_some(())
     };
     until("each exchange has its line", lines);
-    let others: Vec<_> = gateway
-        .lines()
+    let others: Vec<String> = gateway
+        .everything()
         .into_iter()
-        .filter(|line| {
-            let target = line["target"].as_str().unwrap_or_default();
-            target.starts_with("pingora") || line["level"] == "ERROR"
-        })
+        .filter(|line| line.contains("\"target\":\"pingora") || line.contains("\"level\":\"ERROR\""))
         .collect();
     assert!(others.is_empty(), "nothing besides: {others:?}");
 }
