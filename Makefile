@@ -62,6 +62,8 @@ soak:
 	PROPTEST_CASES=$(CASES) cargo test --locked --test gateway -- --nocapture grammar::
 	@echo '--- $(KILLS) times kill -9 under load: nothing acknowledged is lost, nothing ended comes back'
 	KILL_ROUNDS=$(KILLS) cargo test --locked --test gateway -- --nocapture whatever_was_acknowledged_survives
+	@echo '--- 100,000 requests while a file with 1,000 routes is read again every second'
+	REQUESTS=100000 cargo test --locked --test gateway -- thousands_of_requests_run_through_reloads
 	@echo '--- 100,000 hits without a cookie push nobody out'
 	HITS=100000 cargo test --locked --test gateway -- hits_without_a_cookie_cost_nothing
 	@echo '--- $(SOAK) of visitors who come, go and break off, applications that die, reloads: memory and descriptors stay; TLS by testssl.sh'

@@ -7,10 +7,11 @@
 use crate::net::Timeouts;
 use crate::net::connection::{Link, Refusal, RefusedHeads};
 use crate::net::places::{Beside, Room};
+use crate::net::rewound::Rewound;
 use crate::net::streams::Cut;
 use crate::net::transport::Transport;
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
@@ -62,7 +63,7 @@ impl<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + 'static> Servin
     /// Serves until the client closes, nothing runs for the `keep_alive` of the listener, or all is done after `stop` or `max_age`.
     pub(crate) async fn serve(&self, transport: Transport, ahead: BytesMut, link: &Arc<Link>) {
         let socket = Arc::new(SocketDigest::from_raw_fd(transport.as_raw_fd()));
-        let stream = Box::new(Preread { transport, ahead, link: link.clone() });
+        let stream = Box::new(Spoken { stream: Rewound::new(ahead, transport), link: link.clone() });
         let hello = tokio::time::timeout(self.timeouts.head, handshake(stream, Some(options()))).await;
         let Ok(Ok(mut connection)) = hello else {
             self.refused.refused(link, Refusal::Http2);
@@ -207,79 +208,69 @@ fn beside(link: &Link, socket: &Arc<SocketDigest>) -> (Arc<Link>, Arc<Digest>) {
     (exchange, Arc::new(digest))
 }
 
-/// A transport of which some bytes were read already.
+/// What HTTP/2 is spoken over, as pingora wants it.
 #[derive(Debug)]
-struct Preread {
-    transport: Transport,
-    ahead: BytesMut,
+struct Spoken {
+    stream: Rewound<Transport>,
     link: Arc<Link>,
 }
 
-impl AsyncRead for Preread {
+impl AsyncRead for Spoken {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ahead.is_empty() {
-            return Pin::new(&mut self.transport).poll_read(cx, buf);
-        }
-        let ready = self.ahead.len().min(buf.remaining());
-        buf.put_slice(&self.ahead[..ready]);
-        self.ahead.advance(ready);
-        if self.ahead.is_empty() {
-            self.ahead = BytesMut::new();
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Preread {
+impl AsyncWrite for Spoken {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.transport).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
 #[async_trait]
-impl Shutdown for Preread {
+impl Shutdown for Spoken {
     async fn shutdown(&mut self) {
         // The connection is being given up; that it was gone already is no news.
         let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 
-impl UniqueID for Preread {
+impl UniqueID for Spoken {
     fn id(&self) -> UniqueIDType {
-        self.transport.as_raw_fd()
+        self.stream.stream.as_raw_fd()
     }
 }
 
-impl Ssl for Preread {}
+impl Ssl for Spoken {}
 
-impl GetTimingDigest for Preread {
+impl GetTimingDigest for Spoken {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         Vec::new()
     }
 }
 
-impl GetProxyDigest for Preread {
+impl GetProxyDigest for Spoken {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         Some(self.link.digest())
     }
 }
 
-impl GetSocketDigest for Preread {
+impl GetSocketDigest for Spoken {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         None
     }
 }
 
-impl Peek for Preread {}
+impl Peek for Spoken {}

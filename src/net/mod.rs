@@ -9,6 +9,7 @@ mod outgoing;
 mod parting;
 pub mod places;
 mod proxy_header;
+pub mod rewound;
 pub mod stopping;
 pub mod streams;
 pub mod tls;

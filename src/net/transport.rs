@@ -1,6 +1,6 @@
 //! The socket below a connection, with TLS on it or without.
 
-use crate::net::tls::rewound::Rewound;
+use crate::net::rewound::Rewound;
 use bytes::BytesMut;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -18,7 +18,7 @@ pub enum Transport {
     /// A Unix socket.
     Unix(UnixStream),
     /// TCP with TLS. Boxed: its state is many times that of a socket.
-    Tls(Box<TlsStream<Rewound>>),
+    Tls(Box<TlsStream<Rewound<TcpStream>>>),
 }
 
 impl Transport {
@@ -27,7 +27,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
             Self::Unix(_) => Ok(()),
-            Self::Tls(stream) => stream.get_ref().0.socket.set_nodelay(true),
+            Self::Tls(stream) => stream.get_ref().0.stream.set_nodelay(true),
         }
     }
 
@@ -70,7 +70,7 @@ impl Transport {
 
 /// [`Transport::poll_fill`] of what came encrypted.
 fn poll_decrypted(
-    mut stream: Pin<&mut TlsStream<Rewound>>,
+    mut stream: Pin<&mut TlsStream<Rewound<TcpStream>>>,
     cx: &mut Context<'_>,
     into: &mut BytesMut,
     most: usize,
@@ -99,7 +99,7 @@ impl AsRawFd for Transport {
         match self {
             Self::Tcp(stream) => stream.as_raw_fd(),
             Self::Unix(stream) => stream.as_raw_fd(),
-            Self::Tls(stream) => stream.get_ref().0.socket.as_raw_fd(),
+            Self::Tls(stream) => stream.get_ref().0.stream.as_raw_fd(),
         }
     }
 }

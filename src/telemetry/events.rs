@@ -8,7 +8,7 @@
 //! its level, its module and its line of source, which is enough to look it up; what happened to the exchange
 //! stands in the access line. The exceptions are the modules of [`PLAIN_MODULES`], which work before or beside any
 //! request: accepting, starting, stopping. A module that is not listed is withheld, so that a new version's new
-//! messages are too. The same holds for `h2`, whose messages show frames.
+//! messages are too. The same holds for `h2`, whose messages show frames. One line of pingora's is not kept at all ([`HARMLESS`]).
 
 use super::line::Line;
 use super::{Format, Logs};
@@ -36,6 +36,10 @@ const PLAIN_MODULES: [&str; 5] = [
 
 /// It tells what peers did wrong in a handshake, a line for each. Those are counted, and told now and then by us.
 const SILENT_CRATE: &str = "rustls";
+
+/// What pingora says as an error where a kept connection to a server is asked for in the instant in which another thread puts it
+/// by: it opens another one, and nobody notices.
+const HARMLESS: (&str, &str) = ("pingora_core::connectors", "failed to acquire reusable stream");
 
 /// Sends the events of this process, and what other crates write through `log`, to `logs`.
 ///
@@ -74,6 +78,9 @@ impl<S: Subscriber> Layer<S> for EventLayer {
         let metadata = event.metadata();
         let mut fields = Fields { target: metadata.target().to_owned(), ..Fields::default() };
         event.record(&mut fields);
+        if (fields.target.as_str(), fields.message.as_str()) == HARMLESS {
+            return;
+        }
         fields.line = fields.line.or(metadata.line().map(u64::from));
         let at = self.clock.wall();
         self.logs.event(|out, format| fields.write(out, format, at, *metadata.level()));
@@ -234,6 +241,18 @@ mod tests {
         assert!(!text.contains("s3cr3t"), "{text}");
         assert_eq!(text.matches("text withheld").count(), 5, "{text}");
         assert!(text.contains("\"target\":\"pingora_core::protocols::http\",\"line\":7"), "{text}");
+    }
+
+    #[test]
+    fn what_harms_nobody_is_not_said() {
+        let text = written("harmless", || {
+            tracing::error!(
+                target: "log",
+                { "log.target" = HARMLESS.0, "log.line" = 293u64 },
+                "failed to acquire reusable stream"
+            );
+        });
+        assert_eq!(text, "");
     }
 
     #[test]

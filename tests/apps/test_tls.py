@@ -2,9 +2,11 @@
 
 import base64
 import contextlib
+import datetime
 import hashlib
 import shutil
 import subprocess
+import time
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -112,3 +114,35 @@ def test_curl_believes_the_authority_and_openssl_finds_nothing_old(secured, curl
             input=b"", capture_output=True, timeout=30,
         )
         assert (done.returncode == 0) == spoken, (version, done.stdout.decode(), done.stderr.decode())
+
+
+def stapled(secured):
+    """What OpenSSL's client is told of the certificate in the handshake."""
+    address = secured.url.removeprefix("https://")
+    return openssl("s_client", "-connect", address, "-servername", "localhost", "-CAfile", secured.folder / "ca.crt",
+                   "-verify_return_error", "-status", input=b"").decode(errors="replace")
+
+
+def until_told(secured, *texts):
+    deadline = time.monotonic() + 20
+    while not all(text in (said := stapled(secured)) for text in texts):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+
+
+def test_what_the_authority_says_of_the_certificate_reaches_the_client(secured):
+    folder = secured.folder
+    assert "OCSP response: no response sent" in stapled(secured)
+    serial = openssl("x509", "-in", folder / "server.crt", "-noout", "-serial").decode().strip().partition("=")[2]
+    until = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=2)).strftime("%y%m%d%H%M%SZ")
+    response = ["ocsp", "-index", folder / "index.txt", "-CA", folder / "ca.crt", "-rsigner", folder / "ca.crt", "-rkey", folder / "ca.key",
+                "-issuer", folder / "ca.crt", "-cert", folder / "server.crt", "-ndays", 1, "-respout", folder / "server.crt.ocsp"]
+    # The response is taken up when it appears, when another follows it, and gone with its file; it is the client who judges it.
+    (folder / "index.txt").write_text(f"V\t{until}\t\t{serial}\tunknown\t/CN=localhost\n")
+    openssl(*response)
+    until_told(secured, "OCSP Response Status: successful", "Cert Status: good")
+    (folder / "index.txt").write_text(f"R\t{until}\t200101000000Z\t{serial}\tunknown\t/CN=localhost\n")
+    openssl(*response)
+    until_told(secured, "Cert Status: revoked")
+    (folder / "server.crt.ocsp").unlink()
+    until_told(secured, "OCSP response: no response sent")

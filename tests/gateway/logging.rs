@@ -118,3 +118,26 @@ fn no_log_holds_a_secret_even_when_things_go_wrong() {
     gateway.audit("admin_refused");
     alice.sign_out(true);
 }
+
+#[test]
+fn a_server_that_cannot_be_reached_leaves_the_line_of_the_exchange_alone() {
+    let upstream = Upstream::recording();
+    let nobody = Upstream::nobody();
+    let gateway = Setup::before(&upstream)
+        .set("upstreams", &format!("{{ app: {{ servers: [\"http://{nobody}\"] }} }}"))
+        .start();
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/public/refused").send().status() / 100, 5);
+    }
+    let lines = || {
+        let lines = gateway.lines().into_iter().filter(|line| line["path"] == "/public/refused").count();
+        (lines == 3).then_some(())
+    };
+    until("each exchange has its line", lines);
+    let others: Vec<String> = gateway
+        .everything()
+        .into_iter()
+        .filter(|line| line.contains("\"target\":\"pingora") || line.contains("\"level\":\"ERROR\""))
+        .collect();
+    assert!(others.is_empty(), "nothing besides: {others:?}");
+}

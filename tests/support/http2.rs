@@ -1,15 +1,19 @@
 //! A client that speaks HTTP/2 from the first byte on.
 
 use super::client::{HOST, Wire};
+use super::tls::Client;
 use super::wait;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode};
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 /// The client's connection preface (RFC 9113 §3.4) and an empty SETTINGS frame.
 pub(crate) const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -49,19 +53,38 @@ pub(crate) struct Exchange {
 }
 
 impl Http2 {
-    /// Connects and greets.
+    /// Connects and greets without TLS.
     pub(crate) fn to(address: SocketAddr) -> Self {
+        Self::over(async move { tokio::net::TcpStream::connect(address).await })
+            .expect("the gateway listens and speaks HTTP/2")
+    }
+
+    /// Connects with TLS, which has to settle on HTTP/2, and greets.
+    pub(crate) fn with_tls(address: SocketAddr, client: &Client) -> io::Result<Self> {
+        let (config, name) = client.clone().offering(&[b"h2"]).parts();
+        Self::over(async move {
+            let stream = tokio::net::TcpStream::connect(address).await?;
+            let stream = TlsConnector::from(config).connect(name, stream).await?;
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+            Ok(stream)
+        })
+    }
+
+    fn over<S>(connecting: impl Future<Output = io::Result<S>>) -> io::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a runtime starts");
         let (send, over) = runtime.block_on(async {
-            let stream = tokio::net::TcpStream::connect(address).await.expect("the gateway listens");
-            let (send, connection) = h2::client::handshake(stream).await.expect("HTTP/2 is spoken");
-            (send, tokio::spawn(connection))
-        });
-        Self { runtime, send, over }
+            let stream = connecting.await?;
+            let (send, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((send, tokio::spawn(connection)))
+        })?;
+        Ok(Self { runtime, send, over })
     }
 
     /// Runs the connection until `future` is ready.

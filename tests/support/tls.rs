@@ -154,6 +154,11 @@ impl Client {
         Self { config: Arc::new(config), ..self }
     }
 
+    /// What another library needs to speak TLS in the same way.
+    pub(crate) fn parts(self) -> (Arc<ClientConfig>, ServerName<'static>) {
+        (self.config, self.server_name)
+    }
+
     /// Connects and settles TLS. Whether the gateway takes the client's certificate shows with the first read.
     pub(crate) fn connect(&self, address: SocketAddr) -> io::Result<Line> {
         let socket = connect(address);

@@ -1,12 +1,13 @@
 //! One handshake: a socket, maybe with bytes that were read before, → TLS on it, or why not.
 
-use super::rewound::Rewound;
 use super::{Secured, TlsTerms, subject};
 use crate::domain::certificate::ClientCertificate;
+use crate::net::rewound::Rewound;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::server::ServerConnection;
 use rustls::{Error, PeerIncompatible, ProtocolVersion};
 use std::io;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -55,9 +56,9 @@ pub(crate) fn begins(first: u8) -> Result<(), HandshakeEnd> {
 
 /// Settles TLS.
 pub(crate) async fn settle(
-    socket: Rewound,
+    socket: Rewound<TcpStream>,
     terms: &TlsTerms,
-) -> Result<(Box<TlsStream<Rewound>>, Secured), HandshakeEnd> {
+) -> Result<(Box<TlsStream<Rewound<TcpStream>>>, Secured), HandshakeEnd> {
     let acceptor = TlsAcceptor::from(terms.config.clone());
     let stream = acceptor.accept(socket).await.map_err(|error| HandshakeEnd::Failed(word(&error)))?;
     let session = stream.get_ref().1;

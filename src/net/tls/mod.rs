@@ -7,7 +7,6 @@
 mod certificate;
 mod choice;
 pub(crate) mod handshake;
-pub mod rewound;
 mod subject;
 
 pub use certificate::{CertificateError, ServerCertificate};
