@@ -108,7 +108,7 @@ fn what_runs_over_tls_and_http_2_runs_to_its_end_and_kept_connections_are_good_f
     assert_eq!(http2.get("/page", &fields).status, 200, "the new one goes on");
 }
 
-/// Why a request of HTTP/2 failed, unless it was told to come again: by GOAWAY, or REFUSED_STREAM (RFC 9113 §8.7).
+/// Why a request of HTTP/2 failed, unless it was told to come again: by GOAWAY, or `REFUSED_STREAM` (RFC 9113 §8.7).
 fn failure(error: &h2::Error) -> Option<String> {
     let again = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
     (!again && error.reason() != Some(Reason::REFUSED_STREAM)).then(|| error.to_string())
