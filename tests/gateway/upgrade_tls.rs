@@ -2,7 +2,7 @@
 
 use crate::support::http2::Http2;
 use crate::support::tls::{Authority, Client};
-use crate::support::wait::{PATIENCE, pause};
+use crate::support::wait::{PATIENCE, now, pause};
 use crate::support::{Answer, Gateway, HOST, SESSION, Setup, Upstream, Wire};
 use h2::Reason;
 use std::io::{self, Read, Write};
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const UPGRADES: usize = 6;
+/// The promise is one second; the rest is for a busy machine.
+const CUT_WITHIN: Duration = Duration::from_millis(1500);
 
 /// A gateway with TLS that another process may take over from; on its second port it speaks without.
 fn replaceable(upstream: &Upstream, authority: &Authority) -> Gateway {
@@ -106,6 +108,54 @@ fn what_runs_over_tls_and_http_2_runs_to_its_end_and_kept_connections_are_good_f
     drop(running);
     assert_eq!(gateway.former_end(PATIENCE), Some(()));
     assert_eq!(http2.get("/page", &fields).status, 200, "the new one goes on");
+}
+
+#[test]
+fn an_end_at_the_new_process_cuts_what_runs_over_tls_and_http_2_at_the_former() {
+    let upstream = Upstream::recording();
+    let authority = Authority::new("ours");
+    let mut gateway = replaceable(&upstream, &authority);
+    let client = Client::trusting(&authority);
+    let running = ["alice", "bob"].map(|user| {
+        let browser = gateway.browser();
+        browser.sign_in(user);
+        let cookie = browser.cookie(SESSION).expect("who is signed in has a cookie");
+        let (answer, rest_over_tls) = in_two_parts();
+        upstream.next(answer);
+        let mut wire = gateway.connect_as(&client);
+        wire.write(get("/events", &cookie));
+        assert_eq!(wire.head().status(), 200);
+        assert_eq!(wire.read_exactly(5), b"first");
+        let (answer, rest) = in_two_parts();
+        upstream.next(answer);
+        let before = upstream.requests().len();
+        let http2 = Http2::with_tls(gateway.address(), &client).expect("TLS settles on HTTP/2");
+        let field = format!("{SESSION}={cookie}");
+        let exchange = http2.begin("GET", "/events", &[("cookie", &field)], true);
+        upstream.wait_for(before + 1);
+        (wire, http2, exchange, [rest_over_tls, rest])
+    });
+    gateway.upgrade();
+    let listed = gateway.admin("GET", "/sessions?subject=alice", "").json();
+    let id = listed["sessions"][0]["id"].as_str().expect("alice has a session").to_owned();
+    assert_eq!(gateway.admin("DELETE", &format!("/sessions/{id}"), "").status(), 204);
+    let ended = now();
+    let [(mut wire, http2, exchange, gates), (mut others_wire, others_http2, others_exchange, others_gates)] =
+        running;
+    assert!(wire.closes_within(CUT_WITHIN), "the stream over TLS goes on");
+    let reply = http2.finish(exchange.response);
+    assert!(reply.as_ref().map_or(true, |reply| reply.reset.is_some()), "{reply:?}");
+    assert!(ended.elapsed() < 2 * CUT_WITHIN, "the stream of HTTP/2 went on");
+    assert!(!others_wire.closes_or_answers(Duration::from_millis(300)), "nobody else's");
+    for gate in gates.iter().chain(others_gates.iter()) {
+        // Where the stream was cut nobody waits any more.
+        let _ = gate.send(());
+    }
+    assert_eq!(others_wire.read_exactly(5), b" last");
+    let reply = others_http2.finish(others_exchange.response).expect("an answer");
+    assert_eq!((reply.text().as_str(), reply.reset), ("first last", None));
+    drop((wire, http2, others_wire, others_http2));
+    assert_eq!(gateway.former_end(PATIENCE), Some(()));
 }
 
 /// Why a request of HTTP/2 failed, unless it was told to come again: by GOAWAY, or `REFUSED_STREAM` (RFC 9113 §8.7).
