@@ -71,7 +71,7 @@ fn env(name: &str) -> Option<String> {
 
 /// A certificate with its key, and the key of another one.
 fn certificates() -> &'static [(&'static str, String)] {
-    static MADE: OnceLock<[(&str, String); 3]> = OnceLock::new();
+    static MADE: OnceLock<[(&str, String); 5]> = OnceLock::new();
     MADE.get_or_init(|| {
         let [key, other] = [(); 2].map(|()| KeyPair::generate().expect("a key can be made"));
         let params = CertificateParams::new(["wiki.example.com".to_owned()]).expect("a plain name");
@@ -79,6 +79,8 @@ fn certificates() -> &'static [(&'static str, String)] {
         [
             ("server.crt", certificate.pem()),
             ("server.key", key.serialize_pem()),
+            ("stapled.crt", certificate.pem()),
+            ("stapled.crt.ocsp", "-----BEGIN OCSP RESPONSE-----\n".to_owned()),
             ("other.key", other.serialize_pem()),
         ]
     })

@@ -108,8 +108,6 @@ fn new_certificates_are_taken_up_and_no_connection_ends_for_it() {
     });
     assert_eq!(page(&gateway, &mut wire), 200, "the connection of before goes on");
     assert!(gateway.metric("vestibule_tls_certificate_ends_seconds{certificate=\"server.crt\"}") > 1e9);
-    // A staple that appears beside it is handed out, whatever it says.
-    folder.write("server.crt.ocsp", "an OCSP response");
     gateway.audit("config_loaded");
 
     // What is broken changes nothing, and is said.
@@ -125,6 +123,27 @@ fn new_certificates_are_taken_up_and_no_connection_ends_for_it() {
     assert_eq!(answer.status(), 422, "the key of before does not fit");
     assert!(answer.text().contains("`server.key` belongs to another certificate"), "{}", answer.text());
     assert_eq!(page(&gateway, &mut wire), 200);
+}
+
+#[test]
+fn a_broken_staple_is_told_and_tls_goes_on_without() {
+    let upstream = Upstream::recording();
+    let authority = Authority::new("ours");
+    let gateway = Setup::before(&upstream).with_tls(&authority).file("server.crt.ocsp", "not one").start();
+    let told = |wrong: &str| {
+        until(wrong, || {
+            let wrong = format!("`server.crt.ocsp` {wrong}, and is not handed out");
+            gateway.everything().iter().any(|line| line.contains(&wrong)).then_some(())
+        });
+        let line = Client::trusting(&authority).connect(gateway.address()).expect("TLS is settled");
+        assert_eq!(page(&gateway, &mut Wire::over(line)), 200);
+    };
+    told("is no OCSP response in DER");
+    // The shortest answer that a responder may give: try later.
+    gateway.folder().write("server.crt.ocsp", "\u{30}\u{3}\u{a}\u{1}\u{3}");
+    told("says that the responder could not answer");
+    gateway.folder().write("server.crt.ocsp", &"0".repeat(65 * 1024));
+    told("is longer than 64 KiB");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::super::problem::At;
 use super::super::raw::{self, ClientCertificateMode};
 use super::edges::is_loopback_name;
+use super::secrets::read_bounded;
 use super::{Resolver, reason};
 use crate::domain::route::HostPattern;
 use crate::domain::time::Timestamp;
@@ -10,11 +11,14 @@ use crate::net::tls::{CertificateError, Clients, ServerCertificate, TlsSettings}
 use crate::proxy::settings::{External, ListenerSettings, RedirectSettings, RouteSettings};
 use http::HeaderValue;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// A year: what browsers' lists ask for before they take a host in.
 const PRELOAD_MIN: Duration = Duration::from_hours(365 * 24);
+/// Responses are some kilobytes long.
+const STAPLE_BYTES_MAX: u64 = 64 * 1024;
 /// Less left than this is soon, for certificates that live long.
 const SOON: Duration = Duration::from_hours(14 * 24);
 /// Short-lived ones are renewed in the last third of their life; a fifth is late.
@@ -44,9 +48,9 @@ impl Resolver<'_> {
         let key = raw.key.as_deref().and_then(|path| self.secret_file(path, &key_at));
         let (Some(chain), Some(key)) = (chain, key) else { return None };
         let (chain_path, key_path) = (raw.certificate.as_deref()?, raw.key.as_deref()?);
-        let staple = self.staple(chain_path, &chain_at);
-        match ServerCertificate::new(chain_path, &chain, key.expose(), staple) {
-            Ok(certificate) => {
+        match ServerCertificate::new(chain_path, &chain, key.expose()) {
+            Ok(mut certificate) => {
+                self.staple(&mut certificate, chain_path, &chain_at);
                 self.note_dates(&certificate, chain_path, &chain_at);
                 Some(certificate)
             }
@@ -73,15 +77,23 @@ impl Resolver<'_> {
         }
     }
 
-    /// The OCSP response beside a certificate, if there is one; its coming and going is a change.
-    fn staple(&mut self, path: &str, at: &At) -> Option<Vec<u8>> {
+    /// The OCSP response beside a certificate, if there is one; its coming and going is a change. A broken one is told and left out:
+    /// a certificate serves without.
+    fn staple(&mut self, certificate: &mut ServerCertificate, path: &str, at: &At) {
         let path = format!("{path}.ocsp");
         let place = self.place(&path);
-        if place.exists() {
-            return self.read_file(&path, at);
-        }
-        self.files.push(place);
-        None
+        self.files.push(place.clone());
+        let wrong = match read_bounded(&place, STAPLE_BYTES_MAX) {
+            Ok(response) if response.len() as u64 <= STAPLE_BYTES_MAX => match certificate.staple(response) {
+                Ok(()) => return,
+                Err(error) => error.to_string(),
+            },
+            Ok(_) => "is longer than 64 KiB".to_owned(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            Err(error) => format!("cannot be read ({})", reason(&error)),
+        };
+        let remedy = "write the responder's answer into it as it is (`openssl ocsp -respout`), or remove it";
+        self.notes.warn(at, &path, format!("{wrong}, and is not handed out"), remedy);
     }
 
     fn note_dates(&mut self, certificate: &ServerCertificate, path: &str, at: &At) {

@@ -1,6 +1,7 @@
 //! A certificate of ours: read from PEM, its key tried on it, and what it says of itself.
 
 use super::provider;
+use super::staple::{self, StapleError};
 use crate::domain::time::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -55,22 +56,16 @@ pub struct ServerCertificate {
 }
 
 impl ServerCertificate {
-    /// Reads the chain, the server's own certificate first, and its key, which came from `file` and another one; `staple` is an OCSP response (DER) to hand out.
-    pub fn new(
-        file: &str,
-        chain: &[u8],
-        key: &[u8],
-        staple: Option<Vec<u8>>,
-    ) -> Result<Self, CertificateError> {
+    /// Reads the chain, the server's own certificate first, and its key, which came from `file` and another one.
+    pub fn new(file: &str, chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let chain = read_chain(chain)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::NoKey)?;
-        let mut certified = match CertifiedKey::from_der(chain, key, &provider()) {
+        let certified = match CertifiedKey::from_der(chain, key, &provider()) {
             Ok(certified) => certified,
             Err(rustls::Error::InconsistentKeys(_)) => return Err(CertificateError::OtherKey),
             Err(rustls::Error::InvalidCertificate(_)) => return Err(CertificateError::NoCertificate),
             Err(_) => return Err(CertificateError::UnfitKey),
         };
-        certified.ocsp = staple;
         let own = certified.cert.first().ok_or(CertificateError::NoCertificate)?.clone();
         let (_, read) =
             x509_parser::parse_x509_certificate(&own).map_err(|_| CertificateError::NoCertificate)?;
@@ -89,6 +84,16 @@ impl ServerCertificate {
             not_before: instant(validity.not_before),
             not_after: instant(validity.not_after),
         })
+    }
+
+    /// Hands out this OCSP response (DER) with it; one that clients could not read is refused, and changes nothing.
+    pub fn staple(&mut self, response: Vec<u8>) -> Result<(), StapleError> {
+        let own = self.key.cert.first().ok_or(StapleError::OtherCertificate)?;
+        let (_, read) =
+            x509_parser::parse_x509_certificate(own).map_err(|_| StapleError::OtherCertificate)?;
+        staple::check(&response, read.raw_serial())?;
+        Arc::make_mut(&mut self.key).ocsp = Some(response);
+        Ok(())
     }
 
     /// The first instant at which it counts.
@@ -158,7 +163,7 @@ mod tests {
         let names = ["Wiki.example.com", "*.example.org", "192.0.2.1", "2001:db8::1"].map(str::to_owned);
         let made = CertificateParams::new(names).expect("plain names").self_signed(&key);
         let chain = made.expect("a certificate can be made").pem();
-        let one = ServerCertificate::new("a.crt", chain.as_bytes(), key.serialize_pem().as_bytes(), None)
+        let one = ServerCertificate::new("a.crt", chain.as_bytes(), key.serialize_pem().as_bytes())
             .expect("it is sound");
         for (host, expected) in [
             ("wiki.example.com", true),
@@ -192,7 +197,7 @@ mod tests {
             (&chain.repeat(17), &own, Some(CertificateError::TooLong)),
             ("", "", Some(CertificateError::NoCertificate)),
         ] {
-            let read = ServerCertificate::new("a.crt", certificate.as_bytes(), key.as_bytes(), None);
+            let read = ServerCertificate::new("a.crt", certificate.as_bytes(), key.as_bytes());
             assert_eq!(read.err(), expected, "{certificate} {key}");
         }
     }

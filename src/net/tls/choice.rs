@@ -67,7 +67,7 @@ mod tests {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let made = CertificateParams::new(names).expect("plain names").self_signed(&key);
         let chain = made.expect("a certificate can be made").pem();
-        ServerCertificate::new("a.crt", chain.as_bytes(), key.serialize_pem().as_bytes(), None)
+        ServerCertificate::new("a.crt", chain.as_bytes(), key.serialize_pem().as_bytes())
             .expect("it is sound")
     }
 

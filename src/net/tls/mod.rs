@@ -7,10 +7,12 @@
 mod certificate;
 mod choice;
 pub(crate) mod handshake;
+mod staple;
 mod subject;
 
 pub use certificate::{CertificateError, ServerCertificate};
 pub use handshake::{HandshakeEnd, SPEAKS_TLS};
+pub use staple::StapleError;
 
 use crate::domain::certificate::ClientCertificate;
 use rustls::RootCertStore;
@@ -159,9 +161,8 @@ mod tests {
         let key = KeyPair::generate().expect("a key can be made");
         let params = CertificateParams::new(["localhost".to_owned()]).expect("a plain name");
         let made = params.self_signed(&key).expect("a certificate can be made");
-        let own =
-            ServerCertificate::new("a.crt", made.pem().as_bytes(), key.serialize_pem().as_bytes(), None)
-                .expect("it is sound");
+        let own = ServerCertificate::new("a.crt", made.pem().as_bytes(), key.serialize_pem().as_bytes())
+            .expect("it is sound");
         let mut roots = RootCertStore::empty();
         roots.add(made.der().clone()).expect("it is one");
         let client = ClientConfig::builder_with_provider(provider())
