@@ -100,13 +100,13 @@ mod tests {
         use std::collections::HashSet;
         use std::hash::BuildHasher;
         let fingerprints = Fingerprints::new(Secret::new([7; 16]));
-        let hasher = ByFingerprint::default();
+        let table = ByFingerprint::default();
         let mut hashes = HashSet::new();
         let (mut low, mut high) = (HashSet::new(), HashSet::new());
         for text in 0..1000_u32 {
             let fingerprint = fingerprints.of(&text.to_le_bytes());
             for entry in 0..4_u64 {
-                let hash = hasher.hash_one((fingerprint, entry, 1_u32));
+                let hash = table.hash_one((fingerprint, entry, 1_u32));
                 assert!(hashes.insert(hash), "{text} {entry}");
                 low.insert(hash % 1024);
                 high.insert(hash >> 54);
