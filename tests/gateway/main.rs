@@ -70,6 +70,7 @@ mod token_streams;
 mod token_ways;
 mod tunnels;
 mod upgrade;
+mod upgrade_tokens;
 mod upgrades;
 mod upstream_health;
 mod upstream_sign_in;
