@@ -148,7 +148,9 @@ impl Upstream {
             (Place::Net { host, port, .. }, None) if host == name => {
                 // With the link of an address that has one.
                 let mut there = addresses.to_vec();
-                there.iter_mut().for_each(|address| address.set_port(*port));
+                for address in &mut there {
+                    address.set_port(*port);
+                }
                 there
             }
             (place, None) => self.known(&field, place),

@@ -59,6 +59,7 @@ fn is_old(question: &Packet<'_>) -> bool {
     question.questions[0].qtype == QTYPE::TYPE(TYPE::A)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what a look-up tells")]
 fn seconds(seconds: u64) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
@@ -262,7 +263,9 @@ fn the_system_s_file_is_read_and_bounded() {
     let bare = Servers::read(b"nameserver 10.0.0.1\noptions timeout:30\n");
     assert_eq!((bare.suffixes.len(), bare.dots, bare.wait), (0, 1, WAIT_MAX));
     assert_eq!(Servers::read(b"\xff\xfe\n").addresses[0], "127.0.0.1:53".parse().expect("one"));
-    let many =
-        format!("search {}\n", (0..50).map(|number| format!("s{number}.example ")).collect::<String>());
+    let many = format!(
+        "search {}\n",
+        (0..50).map(|number| format!("s{number}.example")).collect::<Vec<_>>().join(" ")
+    );
     assert_eq!(Servers::read(many.as_bytes()).suffixes.len(), SUFFIXES_MAX);
 }
