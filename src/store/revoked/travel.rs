@@ -139,7 +139,7 @@ mod tests {
 
         let late = revocation("c", Which::All, 20, 99);
         assert_eq!(old.add(late.clone(), NOON).expect("room").wait(), Err(Unavailable), "the other's word");
-        assert_eq!(*told.0.lock(), [late.clone()]);
+        assert_eq!(*told.0.lock(), std::slice::from_ref(&late));
         let carol = token("c", "carol", None, Some(20));
         assert!(old.covers(&carol) && !new.covers(&carol));
         new.follow(&late);
