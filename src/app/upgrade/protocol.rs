@@ -5,7 +5,7 @@
 //! belongs to a [`VERSION`].
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use crate::domain::session::{End, Restored, SPACES_MAX, SessionId, SpaceId};
 use crate::domain::time::Timestamp;

@@ -4,6 +4,9 @@
 //! in which it happened, and says that it is written once the other has answered. Changes of a table that nobody has taken yet
 //! wait in it, so that they can be given back.
 
+#[cfg(test)]
+mod tests;
+
 use super::channel::{Broken, Channel};
 use super::protocol::{ENDS_MAX, Message, Remembered};
 use crate::domain::session::{End, Restored, Session, SessionId, SpaceId};

@@ -7,7 +7,7 @@ use crate::domain::session::{Kind, Lifetimes, Predecessor, ScopeId};
 use proptest::prelude::*;
 use std::time::Duration;
 
-fn session(n: u8) -> Restored {
+pub(in crate::app::upgrade) fn session(n: u8) -> Restored {
     let identity = Identity::new("alice", "local", &Claims::new()).expect("a plain identity packs");
     Restored {
         digest: TokenDigest::of(&[n; 32]),
