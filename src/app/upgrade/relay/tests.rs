@@ -64,7 +64,7 @@ fn changes_are_told_in_order_and_count_when_the_other_says_so() {
         assert_eq!(second.wait(), Err(Unavailable), "the first word counts");
         relay.answered(1, true);
         assert_eq!(first.wait(), Ok(()));
-        relay.settle(Duration::from_secs(60));
+        relay.settle(Duration::from_mins(1));
         relay.close();
         assert!(sending.join().expect("it ends"), "the other has heard everything");
     });
@@ -91,7 +91,7 @@ fn when_the_other_is_gone_a_former_process_promises_nothing_and_a_successor_goes
         assert_eq!(relay.revoked(revocation("late")).wait(), said, "{side:?}");
         assert_eq!(relay.can_write(), side == Side::Successor);
         assert_eq!((relay.follows(), relay.keeps()), (side == Side::Former, false));
-        relay.settle(Duration::from_secs(60));
+        relay.settle(Duration::from_mins(1));
     }
 }
 
