@@ -116,7 +116,7 @@ pub(super) struct Builder {
     caches: Arc<BearerCaches>,
     key_sets: KeySets,
     introspections: Introspections,
-    proofs: Arc<DpopMemory>,
+    pub(super) proofs: Arc<DpopMemory>,
     pub(super) revoked: Arc<RevokedTokens>,
     metrics: Arc<Metrics>,
     /// The connectors know whom the system trusts.

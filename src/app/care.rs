@@ -6,7 +6,7 @@
 use crate::domain::time::Clock;
 use crate::proxy::parts::Parts;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::upstream::trust;
+use crate::proxy::upstream::{names, trust};
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use std::sync::Arc;
@@ -14,8 +14,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// How often names of upstream servers are looked up again. The system's resolver tells no time to live.
-const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 /// Threads that wait for the resolver; reloads need some of the same pool.
 const LOOK_UPS_MAX: usize = 2;
 /// How often it is looked whether another configuration is in force.
@@ -48,15 +46,7 @@ fn connect(trusts_system: bool) -> Arc<Connector> {
 }
 
 async fn look_up(snapshot: Arc<Snapshot>, few: Arc<Semaphore>) {
-    let mut again = tokio::time::interval(LOOK_UP_EVERY);
-    again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        again.tick().await;
-        // One after the other: the resolver blocks a thread, and there are few.
-        for upstream in &snapshot.upstreams {
-            upstream.look_up(&few).await;
-        }
-    }
+    names::look_up_always(&snapshot.upstreams, &few).await;
 }
 
 async fn watch(snapshot: Arc<Snapshot>, number: usize, connector: Arc<Connector>, clock: Arc<dyn Clock>) {

@@ -158,6 +158,7 @@ pub fn start(file: &Path, origin: Origin) -> Result<Ready, StartError> {
         snapshot: ArcSwap::from_pointee(snapshot),
         sessions: Table::new(config.sessions.limits, config.sessions.clocks, journal),
         revoked: builder.revoked.clone(),
+        proofs: builder.proofs.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
         logs,
@@ -169,8 +170,9 @@ pub fn start(file: &Path, origin: Origin) -> Result<Ready, StartError> {
         Some(offer) => take_over(offer, &config, &parts, &clock, alone)?,
         None => store,
     };
-    if let Some(store) = &store {
-        load(store, &parts, is_first)?;
+    if let Some(store) = store.as_ref().filter(|_| is_first) {
+        durable::load(store, &parts)?;
+        durable::load_revocations(store, &parts)?;
     }
     metrics.config_loaded(1, now);
     let reloader = Arc::new(Reloader::new(file, parts.clone(), builder, &config, seen, store.clone()));
@@ -210,15 +212,6 @@ pub fn start(file: &Path, origin: Origin) -> Result<Ready, StartError> {
         trusts_system,
     };
     Ok(Ready { server, parts, store })
-}
-
-/// What the store holds. The sessions of one that another process wrote until now came from there.
-fn load(store: &Arc<SqliteStore>, parts: &Parts, is_first: bool) -> Result<(), StartError> {
-    if is_first {
-        durable::load(store, parts)?;
-    }
-    durable::load_revocations(store, parts)?;
-    Ok(())
 }
 
 /// The operator's door and the probes, where they are bound.
@@ -297,6 +290,9 @@ fn take_over(
     let copied: Copied = offer.copy(parts, |session| !files.say_the_same(session))?;
     let kept = durable::open(config)?;
     let store = kept.map(|kept| durable::start(kept, clock, &parts.metrics, &parts.logs)).transpose()?;
+    if let Some(store) = &store {
+        durable::load_revocations(store, parts)?;
+    }
     let others = copied.others.clone();
     let successor = copied.take(parts, store.as_ref())?;
     successor.decide(parts.clone(), store.clone(), alone)?;

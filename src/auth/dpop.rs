@@ -29,7 +29,7 @@ use nonces::Nonces;
 use replays::Replays;
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Longer proofs are not looked at: the largest RSA key and its signature take some 3 KiB.
@@ -75,6 +75,8 @@ pub struct DpopMemory {
     floor: AtomicU64,
     /// By how many milliseconds the wall clock was ahead of the process's own time at most, since it was set back last.
     ahead: AtomicI64,
+    /// Another process remembers as well, and neither knows what the other does.
+    follows: AtomicBool,
 }
 
 impl DpopMemory {
@@ -85,7 +87,24 @@ impl DpopMemory {
     /// If the operating system has no random bytes to give.
     pub fn new(started_at: Timestamp) -> Self {
         let floor = AtomicU64::new(started_at.as_millis());
-        Self { replays: Replays::new(), nonces: Nonces::new(), floor, ahead: AtomicI64::new(i64::MIN) }
+        Self {
+            replays: Replays::new(),
+            nonces: Nonces::new(),
+            floor,
+            ahead: AtomicI64::new(i64::MIN),
+            follows: AtomicBool::new(false),
+        }
+    }
+
+    /// Proofs of until now may have been used at another process, from which this one takes over.
+    pub fn begin(&self, wall: Timestamp) {
+        self.floor.fetch_max(wall.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Whether another process has taken over. While that is so every proof needs a nonce of this one, by which the other does
+    /// not take it.
+    pub fn follow(&self, follows: bool) {
+        self.follows.store(follows, Ordering::SeqCst);
     }
 
     /// Up to when proofs may have been used that nobody remembers: the start, or what the wall clock would show had it not
@@ -168,16 +187,15 @@ impl Dpop {
         wall: Timestamp,
         now: Timestamp,
     ) -> Result<(), Unproved> {
-        let has_nonce = match proof.claims.get("nonce") {
-            None => false,
-            Some(nonce) => {
-                let nonce = nonce.as_str().ok_or(Unproved::Malformed)?;
-                self.memory.nonces.is_good(nonce, now)
-            }
-        };
+        if let Some(nonce) = proof.claims.get("nonce") {
+            let nonce = nonce.as_str().ok_or(Unproved::Malformed)?;
+            // One of another process is for that (§8): a process that took over from it takes no proof that was made for it.
+            return if self.memory.nonces.is_good(nonce, now) { Ok(()) } else { Err(Unproved::Nonce) };
+        }
         // By a clock that is ahead of ours it may have been made, and used, before the start.
         let may_be_used = proof.issued_at <= self.memory.floor(wall, now).plus(settings.leeway);
-        if has_nonce || !(settings.nonce || may_be_used) { Ok(()) } else { Err(Unproved::Nonce) }
+        let asks = settings.nonce || may_be_used || self.memory.follows.load(Ordering::SeqCst);
+        if asks { Err(Unproved::Nonce) } else { Ok(()) }
     }
 }
 

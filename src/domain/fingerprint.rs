@@ -2,7 +2,7 @@
 //!
 //! A fingerprint is SipHash-2-4 with 128 bits, a message authentication code: without the key nobody finds a text for a fingerprint
 //! but by guessing at it, or two with the same one. It takes a fraction of the instructions of a SHA-256 where the processor has none of its own
-//! for that. Fingerprints never leave the process.
+//! for that. Fingerprints and their key never leave the process, but for one that takes over from it.
 
 use crate::domain::secret::Secret;
 use siphasher::sip128::{Hash128, Hasher128, SipHasher24};
@@ -16,6 +16,21 @@ impl Fingerprint {
     /// An index below `length`, evenly spread.
     pub const fn index(self, length: usize) -> usize {
         self.0 as usize % length
+    }
+
+    /// As bytes, for who knows the key.
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let (first, second) = bytes.split_at_mut(8);
+        first.copy_from_slice(&self.0.to_le_bytes());
+        second.copy_from_slice(&self.1.to_le_bytes());
+        bytes
+    }
+
+    /// What [`Fingerprint::to_bytes`] gave.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        let whole = u128::from_le_bytes(bytes);
+        Self(whole as u64, (whole >> 64) as u64)
     }
 }
 
@@ -56,6 +71,11 @@ impl Fingerprints {
         Self(key)
     }
 
+    /// The key, for a process that takes over.
+    pub const fn key(&self) -> &Secret<[u8; 16]> {
+        &self.0
+    }
+
     /// The fingerprint of a text.
     pub fn of(&self, text: &[u8]) -> Fingerprint {
         let Hash128 { h1, h2 } = SipHasher24::new_with_key(self.0.expose()).hash(text);
@@ -90,6 +110,8 @@ mod tests {
             assert!(ours.of(&text) != ours.of(&changed), "{at}");
             assert!(ours.of(&text) != ours.of(&text[..at]), "{at}");
         }
+        let again = Fingerprints::new(ours.key().clone()).of(&text).to_bytes();
+        assert!(Fingerprint::from_bytes(again) == ours.of(&text));
         assert!(ours.of_parts([b"a", b"bc", b""]) != ours.of_parts([b"ab", b"c", b""]));
         assert!(ours.of_parts([b"a", b"b", b"c"]) == ours.of_parts([b"a", b"b", b"c"]));
         assert!((0..1000_u16).all(|n| ours.of(&n.to_le_bytes()).index(7) < 7));
@@ -100,13 +122,13 @@ mod tests {
         use std::collections::HashSet;
         use std::hash::BuildHasher;
         let fingerprints = Fingerprints::new(Secret::new([7; 16]));
-        let hasher = ByFingerprint::default();
+        let table = ByFingerprint::default();
         let mut hashes = HashSet::new();
         let (mut low, mut high) = (HashSet::new(), HashSet::new());
         for text in 0..1000_u32 {
             let fingerprint = fingerprints.of(&text.to_le_bytes());
             for entry in 0..4_u64 {
-                let hash = hasher.hash_one((fingerprint, entry, 1_u32));
+                let hash = table.hash_one((fingerprint, entry, 1_u32));
                 assert!(hashes.insert(hash), "{text} {entry}");
                 low.insert(hash % 1024);
                 high.insert(hash >> 54);

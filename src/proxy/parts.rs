@@ -1,5 +1,6 @@
 //! What outlives a configuration, and what is done with it: sessions opened and ended, with their audit lines.
 
+use crate::auth::dpop::DpopMemory;
 use crate::domain::access::EntryId;
 use crate::domain::decision::Rejection;
 use crate::domain::identity::Identity;
@@ -30,6 +31,8 @@ pub struct Parts {
     pub sessions: Table,
     /// Bearer tokens that count no more.
     pub revoked: Arc<RevokedTokens>,
+    /// Which `DPoP` proofs were used.
+    pub proofs: Arc<DpopMemory>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Counters.

@@ -4,6 +4,7 @@
 //! acknowledges it by a [`Commit`]. Whoever answers a visitor waits for that first.
 
 use crate::domain::session::{End, Session, SpaceId};
+use crate::store::revoked::Revocation;
 use http::HeaderValue;
 use parking_lot::{Condvar, Mutex};
 use std::future::poll_fn;
@@ -36,6 +37,11 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Notes that a session was used, to be written down some time; the store asks it for the instant then.
     fn touched(&self, session: &Session);
+
+    /// Hears that bearer tokens were revoked. Of those a store that keeps them hears otherwise.
+    fn revoked(&self, _revocation: Revocation) -> Commit {
+        Commit::ready()
+    }
 
     /// Whether it keeps data itself: then it says of each value by [`Session::data_written`] what came of it.
     fn keeps(&self) -> bool {
@@ -144,7 +150,7 @@ impl Commit {
     }
 
     /// Resolves when both do. A commit of two is not joined with a third.
-    fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         let (slot, other) = match (self.slot, other.slot) {
             (None, other) => (other, None),
             pair => pair,

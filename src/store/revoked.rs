@@ -2,13 +2,16 @@
 //!
 //! A token is asked about with every request that it comes with, whatever is remembered of it. Where nothing is revoked that
 //! costs a load. An entry lives until no token can that it speaks of; there is a bound to them, and a full table refuses
-//! another, for one that is forgotten lets a token in again. A durable store keeps them too ([`SqliteStore`]).
+//! another, for one that is forgotten lets a token in again. A durable store keeps them too ([`SqliteStore`]), and a process that
+//! takes over has them as well.
+
+mod travel;
 
 use crate::domain::decision::Believed;
 use crate::domain::fingerprint::{Fingerprint, Fingerprints};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::store::journal::Commit;
+use crate::store::journal::{Commit, Journal};
 use crate::store::sqlite::SqliteStore;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -69,14 +72,16 @@ struct Entry {
 /// What was revoked: one object for the life of the process.
 pub struct RevokedTokens {
     shards: [RwLock<HashMap<Fingerprint, Entry>>; SHARDS],
-    fingerprints: Fingerprints,
+    own: Fingerprints,
+    /// Those of the process that this one took over from, whose entries these are.
+    adopted: OnceLock<Fingerprints>,
     /// How many entries there are; none are looked for where there are none.
     count: AtomicUsize,
     /// Milliseconds since 1970 at which the first of them ends, or earlier.
     next_end: AtomicU64,
     store: OnceLock<Arc<SqliteStore>>,
-    /// One change at a time.
-    writing: Mutex<()>,
+    /// One change at a time; another process hears of each by this.
+    writing: Mutex<Option<Arc<dyn Journal>>>,
 }
 
 impl Default for RevokedTokens {
@@ -96,11 +101,12 @@ impl RevokedTokens {
         getrandom::fill(&mut key).expect("the operating system gives random bytes");
         Self {
             shards: Default::default(),
-            fingerprints: Fingerprints::new(Secret::new(key)),
+            own: Fingerprints::new(Secret::new(key)),
+            adopted: OnceLock::new(),
             count: AtomicUsize::new(0),
             next_end: AtomicU64::new(u64::MAX),
             store: OnceLock::new(),
-            writing: Mutex::new(()),
+            writing: Mutex::new(None),
         }
     }
 
@@ -121,12 +127,17 @@ impl RevokedTokens {
     ///
     /// There is no room; nothing has changed.
     pub fn add(&self, revocation: Revocation, wall: Timestamp) -> Result<Commit, Full> {
-        let _one_at_a_time = self.writing.lock();
+        let relay = self.writing.lock();
         self.sweep_now(wall);
         let Entry { issued_by, ends_at } = self.take(&revocation, ENTRIES_MAX).ok_or(Full)?;
         let issued_by = issued_by.unwrap_or(revocation.issued_by);
         let revocation = Revocation { issued_by, ends_at, ..revocation };
-        Ok(self.store.get().map_or_else(Commit::ready, |store| store.revoke(revocation)))
+        if let Some(relay) = relay.as_ref().filter(|relay| relay.follows()) {
+            return Ok(relay.revoked(revocation));
+        }
+        let told = relay.as_ref().map(|relay| relay.revoked(revocation.clone()));
+        let kept = self.store.get().map_or_else(Commit::ready, |store| store.revoke(revocation));
+        Ok(kept.and(told.unwrap_or(Commit::ready())))
     }
 
     /// Whether the token was revoked. One load where nothing is; else a hash and a read lock of a shard for each of three
@@ -188,18 +199,21 @@ impl RevokedTokens {
             Which::All => (b"all", "", Some(*issued_by)),
         };
         let key = self.key(kind, source.as_bytes(), name.as_bytes());
+        self.insert(key, Entry { issued_by, ends_at: *ends_at }, max)
+    }
+
+    fn insert(&self, key: Fingerprint, entry: Entry, max: usize) -> Option<Entry> {
         let mut shard = self.shard(key).write();
         match shard.get_mut(&key) {
             Some(held) => {
-                held.issued_by = held.issued_by.max(issued_by);
-                held.ends_at = held.ends_at.max(*ends_at);
+                held.issued_by = held.issued_by.max(entry.issued_by);
+                held.ends_at = held.ends_at.max(entry.ends_at);
                 Some(*held)
             }
             None if self.count.load(Ordering::Relaxed) >= max => None,
             None => {
-                let entry = Entry { issued_by, ends_at: *ends_at };
                 shard.insert(key, entry);
-                self.next_end.fetch_min(ends_at.as_millis(), Ordering::Relaxed);
+                self.next_end.fetch_min(entry.ends_at.as_millis(), Ordering::Relaxed);
                 self.count.fetch_add(1, Ordering::Release);
                 Some(entry)
             }
@@ -207,7 +221,11 @@ impl RevokedTokens {
     }
 
     fn key(&self, kind: &[u8], source: &[u8], name: &[u8]) -> Fingerprint {
-        self.fingerprints.of_parts([kind, source, name])
+        self.fingerprints().of_parts([kind, source, name])
+    }
+
+    fn fingerprints(&self) -> &Fingerprints {
+        self.adopted.get().unwrap_or(&self.own)
     }
 
     fn shard(&self, key: Fingerprint) -> &RwLock<HashMap<Fingerprint, Entry>> {
@@ -223,13 +241,13 @@ mod tests {
     use crate::domain::token_facts::TokenFacts;
     use std::time::Duration;
 
-    const NOON: Timestamp = Timestamp::from_secs(1_795_348_800);
+    pub(super) const NOON: Timestamp = Timestamp::from_secs(1_795_348_800);
 
-    fn noon(after: u64) -> Timestamp {
+    pub(super) fn noon(after: u64) -> Timestamp {
         NOON.plus(Duration::from_secs(after))
     }
 
-    fn token(source: &str, subject: &str, jti: Option<&str>, issued_at: Option<u64>) -> Believed {
+    pub(super) fn token(source: &str, subject: &str, jti: Option<&str>, issued_at: Option<u64>) -> Believed {
         Believed {
             identity: Identity::new(subject, source, &Claims::new()).expect("it packs"),
             expires_at: noon(3600),
@@ -243,7 +261,7 @@ mod tests {
         }
     }
 
-    fn revocation(source: &str, which: Which, issued_by: u64, ends_at: u64) -> Revocation {
+    pub(super) fn revocation(source: &str, which: Which, issued_by: u64, ends_at: u64) -> Revocation {
         Revocation { source: source.to_owned(), which, issued_by: noon(issued_by), ends_at: noon(ends_at) }
     }
 

@@ -71,6 +71,7 @@ mod token_ways;
 mod tunnels;
 mod upgrade;
 mod upgrade_tls;
+mod upgrade_tokens;
 mod upgrades;
 mod upstream_health;
 mod upstream_sign_in;

@@ -14,7 +14,7 @@ const OTHER: &str = "https://other.example.com";
 const CUT_WITHIN: Duration = Duration::from_millis(1500);
 
 /// `/api` takes tokens of the one issuer, `/other` those of another with the same key.
-fn setup(upstream: &Upstream, issuer: &Key, more: &str) -> Setup {
+pub(crate) fn setup(upstream: &Upstream, issuer: &Key, more: &str) -> Setup {
     let entry = |issuer: &str| {
         format!(
             "{{ jwt: {{ issuer: \"{issuer}\", audience: [{AUDIENCE}], algorithms: [ES256], keys: {{ public_key: token.key }} }} {more} }}"
@@ -31,24 +31,24 @@ fn setup(upstream: &Upstream, issuer: &Key, more: &str) -> Setup {
         .file("token.key", &issuer.file())
 }
 
-fn token(issuer: &Key, subject: &str, jti: &str, age: i64) -> String {
+pub(crate) fn token(issuer: &Key, subject: &str, jti: &str, age: i64) -> String {
     issuer.token(subject, |_, claims| {
         claims["jti"] = json!(jti);
         claims["iat"] = json!(unix_now() - age);
     })
 }
 
-fn ask(gateway: &Gateway, target: &str, token: &str) -> (u16, Value) {
+pub(crate) fn ask(gateway: &Gateway, target: &str, token: &str) -> (u16, Value) {
     outcome(gateway, &gateway.get(target).bearer(token).send())
 }
 
-fn revoke(gateway: &Gateway, body: &Value) -> Value {
+pub(crate) fn revoke(gateway: &Gateway, body: &Value) -> Value {
     let answer = gateway.admin("POST", "/tokens/revoke", &body.to_string());
     assert_eq!(answer.status(), 200, "{body}: {}", answer.text());
     answer.json()
 }
 
-fn refused() -> (u16, Value) {
+pub(crate) fn refused() -> (u16, Value) {
     (401, json!("token_revoked"))
 }
 

@@ -217,7 +217,7 @@ fn refused(gateway: &mut Gateway, code: i32) -> String {
 /// Half of an upgrade, which the process has begun: it may not have noticed yet that the one before is gone.
 fn welcomed(gateway: &Gateway) -> UnixStream {
     until("it listens again", || {
-        let mut socket = half_way(gateway, 1);
+        let mut socket = half_way(gateway, VERSION);
         let (kind, _) = message(&mut socket).ok()?;
         (kind != REFUSED).then_some(socket)
     })
@@ -263,6 +263,8 @@ fn up_to(socket: &mut UnixStream, kind: u8) {
     while message(socket).expect("the process goes on speaking").0 != kind {}
 }
 
+/// Of the hand-over.
+const VERSION: u8 = 2;
 const REFUSED: u8 = 2;
 const GO: u8 = 6;
 const CUT: u8 = 9;
@@ -284,10 +286,10 @@ fn a_hand_over_that_fails_changes_nothing() {
         serves(&gateway, &cookie);
 
         // Gone after the hello, while it loads, while sessions come, and after the cut.
-        drop(half_way(&gateway, 1));
+        drop(half_way(&gateway, VERSION));
         let mut loading = welcomed(&gateway);
         up_to(&mut loading, GO);
-        let (kind, _) = message(&mut half_way(&gateway, 1)).expect("it answers");
+        let (kind, _) = message(&mut half_way(&gateway, VERSION)).expect("it answers");
         assert_eq!(kind, REFUSED, "there is one at a time");
         drop(loading);
         for last in [GO, CUT] {

@@ -8,6 +8,7 @@
 //! is made over there before anybody else does.
 
 mod channel;
+mod copy;
 mod new;
 mod old;
 mod protocol;

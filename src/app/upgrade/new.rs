@@ -165,6 +165,9 @@ impl Offer {
                         table.remember_end(digest, end, id);
                     }
                 }
+                (Message::Revoked(piece), _) => {
+                    parts.revoked.restore(&piece).ok_or(Broken::OutOfTurn)?;
+                }
                 (Message::Cut, _) => return Ok(Copied { offer: self, others }),
                 _ => return Err(Broken::OutOfTurn.into()),
             }
@@ -192,6 +195,9 @@ impl Copied {
             None => relay.clone(),
         };
         parts.sessions.set_journal(Some(journal));
+        parts.revoked.relay(Some(relay.clone()));
+        // Proofs of until now may have been used there.
+        parts.proofs.begin(parts.clock.wall());
         channel.send(&Message::Taken)?;
         Ok(Successor { channel, sender, relay, process })
     }
@@ -222,6 +228,7 @@ impl Successor {
             // First what waits for its word, then nobody waits for it any more.
             relay.close();
             channel.shut();
+            parts.revoked.relay(None);
             parts.sessions.set_journal(store.map(|store| store as Arc<dyn Journal>));
             alone.send_replace(true);
         })?;
@@ -274,6 +281,10 @@ fn hear(channel: &Channel, relay: &Relay, parts: &Parts, waiting: &SyncSender<As
                     parts.sessions.patch(&session, space, now, apply).ok()
                 });
                 (number, patched.map(|commit| vec![commit]))
+            }
+            Message::Revoke { number, revocation } => {
+                let commit = parts.revoked.add(revocation, parts.clock.wall());
+                (number, commit.ok().map(|commit| vec![commit]))
             }
             Message::Use { id, at } => {
                 if let Some(session) = parts.sessions.held(&id) {

@@ -5,16 +5,15 @@
 //! not send it never serves.
 
 use super::channel::{Broken, Channel};
-use super::protocol::{FULL_BYTES, Message, Remembered, VERSION, Wish};
-use super::relay::{Relay, Side, Watch};
+use super::copy::{copy_all, send_changed};
+use super::protocol::{Message, VERSION, Wish};
+use super::relay::{Back, Relay, Side, Watch};
 use crate::app::clock::SystemClock;
 use crate::app::reload::Reloader;
-use crate::domain::session::{Restored, SessionId};
 use crate::net::listener::Bound;
 use crate::proxy::parts::Parts;
-use crate::store::journal::{Ack, Change, Commit, Journal};
+use crate::store::journal::{Ack, Commit, Journal};
 use crate::store::sqlite::SqliteStore;
-use crate::store::table::Table;
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::os::fd::AsFd;
@@ -40,12 +39,10 @@ const START_MAX: Duration = Duration::from_mins(15);
 const WAIT_EVERY: Duration = Duration::from_millis(500);
 /// How often it is looked what has become of a process that was started.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Sessions that may have changed while others were copied, when the cut is made.
-const CHANGED_AT_CUT: usize = 256;
-/// How often what has changed is copied before the cut is made anyway.
-const ROUNDS_MAX: usize = 8;
 /// Attempts to have the store's file back, which the new process may hold for a moment longer.
 const RESUMES_MAX: usize = 20;
+/// How long this process may take to end once the one that took over is gone.
+const LOST_MAX: Duration = Duration::from_secs(5);
 /// How long the last changes may take to reach the new process when this one ends.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 
@@ -294,7 +291,7 @@ impl Former {
         let relay = Relay::new(Side::Former, self.clock.clone());
         // From here on changes wait, and whoever caused them.
         table.set_journal(Some(relay.clone()));
-        match self.cut(channel, &watch) {
+        match self.cut(channel, &watch, &relay) {
             Ok(()) => self.follow(channel, &relay, process),
             Err(kept) => {
                 self.take_back(&relay);
@@ -324,13 +321,19 @@ impl Former {
     }
 
     /// The last of what has changed, and then the other process's word.
-    fn cut(&self, channel: &Channel, watch: &Watch) -> Result<(), Kept> {
+    fn cut(&self, channel: &Channel, watch: &Watch, relay: &Arc<Relay>) -> Result<(), Kept> {
+        // What is used or revoked here from now on is not copied any more: it is told, or cannot be used there.
+        self.parts.proofs.follow(true);
+        let revoked = self.parts.revoked.hand_over(relay.clone());
         if let Some(store) = &self.store
             && store.stop() > 0
         {
             return Err(Kept::No("the session store cannot be written at the moment".to_owned()));
         }
         send_changed(channel, &self.parts.sessions, &watch.take())?;
+        for piece in revoked {
+            channel.send(&Message::Revoked(piece))?;
+        }
         channel.send(&Message::Cut)?;
         channel.set_patience(CUT_MAX).map_err(Broken::System)?;
         let heard = channel.expect(&Message::Taken);
@@ -360,9 +363,15 @@ impl Former {
                 never.wait_for(&mut Mutex::new(()).lock(), WAIT_EVERY);
             }
         }
-        let journal = self.journal();
-        let write = |(change, ack): (Change, Ack)| {
-            (journal.as_ref().map_or(Commit::ready(), |journal| journal.write(change)), ack)
+        self.parts.proofs.follow(false);
+        self.parts.revoked.relay(None);
+        let (journal, store) = (self.journal(), self.store.as_ref());
+        let write = |(back, ack): (Back, Ack)| {
+            let commit = match back {
+                Back::Change(change) => journal.as_ref().map(|journal| journal.write(change)),
+                Back::Revocation(revocation) => store.map(|store| store.revoke(revocation)),
+            };
+            (commit.unwrap_or(Commit::ready()), ack)
         };
         let written: Vec<(Commit, Ack)> = self
             .parts
@@ -396,6 +405,10 @@ impl Former {
         tracing::info!("the process that took over is not heard any more: {broken}");
         relay.close();
         self.given.lost.send_replace(true);
+        // What is known here may be wrong by now: nobody is served by it for longer, come what may.
+        Condvar::new().wait_for(&mut Mutex::new(()).lock(), LOST_MAX);
+        tracing::error!("this process does not end, and is ended");
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 
     /// Does as the other process says, until it says nothing any more.
@@ -428,72 +441,14 @@ impl Former {
                     table.follow_data(&id, space, value);
                     relay.answer(number, true);
                 }
+                Message::Revoke { number, revocation } => {
+                    self.parts.revoked.follow(&revocation);
+                    relay.answer(number, true);
+                }
                 Message::Use { id, at } => table.follow_use(&id, at),
                 Message::Done { number, ok } => relay.answered(number, ok),
                 _ => return Broken::OutOfTurn,
             }
         }
     }
-}
-
-/// Copies every session, and then again and again what has changed meanwhile, until that is little.
-fn copy_all(channel: &Channel, table: &Table, watch: &Watch) -> Result<(), Broken> {
-    let mut after = None;
-    loop {
-        let page = table.page(after);
-        let Some(last) = page.last() else { break };
-        after = Some(last.id());
-        send_sessions(channel, page.iter().map(Restored::of))?;
-    }
-    send_ends(channel, &table.remembered_ends())?;
-    channel.send(&Message::Go)?;
-    for _ in 0..ROUNDS_MAX {
-        let changed = watch.take();
-        let is_little = changed.len() <= CHANGED_AT_CUT;
-        send_changed(channel, table, &changed)?;
-        if is_little {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn send_changed(
-    channel: &Channel,
-    table: &Table,
-    changed: &[(SessionId, Option<Remembered>)],
-) -> Result<(), Broken> {
-    let ended: Vec<Remembered> = changed.iter().filter_map(|(_, ended)| *ended).collect();
-    let live = changed.iter().filter(|(_, ended)| ended.is_none()).filter_map(|(id, _)| table.held(id));
-    send_sessions(channel, live.map(|session| Restored::of(&session)))?;
-    send_ends(channel, &ended)
-}
-
-fn send_sessions(channel: &Channel, sessions: impl Iterator<Item = Restored>) -> Result<(), Broken> {
-    let mut frame = Vec::new();
-    let mut bytes = 0;
-    for session in sessions {
-        bytes += weight(&session);
-        frame.push(session);
-        if bytes >= FULL_BYTES {
-            bytes = 0;
-            channel.send(&Message::Sessions(std::mem::take(&mut frame)))?;
-        }
-    }
-    if frame.is_empty() { Ok(()) } else { channel.send(&Message::Sessions(frame)) }
-}
-
-/// About so many bytes it takes.
-fn weight(session: &Restored) -> usize {
-    let packed = |packed: &Option<Box<[u8]>>| packed.as_ref().map_or(0, |packed| packed.len());
-    let data: usize = session.data.iter().map(|(_, value)| value.len() + 12).sum();
-    let before = session.predecessor.as_ref().map_or(0, |before| before.identity.len());
-    data + before + session.identity.len() + packed(&session.gain) + 512
-}
-
-fn send_ends(channel: &Channel, ends: &[Remembered]) -> Result<(), Broken> {
-    for part in ends.chunks(super::protocol::ENDS_MAX) {
-        channel.send(&Message::Ends(part.to_vec()))?;
-    }
-    Ok(())
 }

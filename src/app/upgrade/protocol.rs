@@ -4,14 +4,18 @@
 //! [`Message::Refused`] stay as they are for ever: by them other versions are known, and turned away in words. All else
 //! belongs to a [`VERSION`].
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use crate::domain::session::{End, Restored, SPACES_MAX, SessionId, SpaceId};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
 use crate::store::record;
+use crate::store::revoked::{Revocation, Which};
 use http::HeaderValue;
 
 /// The version of all messages; another form of one, or of a session's record, is another version.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// The longest body: a session with all the claims and data that it may have is well below.
 pub(super) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The bytes before a body.
@@ -45,6 +49,8 @@ pub(super) enum Message {
     Sessions(Vec<Restored>),
     /// How sessions ended.
     Ends(Vec<Remembered>),
+    /// Some of the bearer tokens that are revoked.
+    Revoked(Vec<u8>),
     /// From now on the sessions are yours, once you take them.
     Cut,
     /// They are mine. Whoever has sent this serves; whoever has read it writes nothing any more.
@@ -65,6 +71,8 @@ pub(super) enum Message {
         former: Option<HeaderValue>,
         value: Option<HeaderValue>,
     },
+    /// Bearer tokens were revoked.
+    Revoke { number: u64, revocation: Revocation },
     /// A session was used.
     Use { id: SessionId, at: Timestamp },
     /// What came of the change of that number.
@@ -134,6 +142,8 @@ impl Message {
             Self::Data { .. } => 15,
             Self::Use { .. } => 16,
             Self::Done { .. } => 17,
+            Self::Revoked(_) => 18,
+            Self::Revoke { .. } => 19,
         }
     }
 
@@ -194,6 +204,11 @@ impl Message {
                 to.number(*number);
                 to.0.push(u8::from(*ok));
             }
+            Self::Revoked(piece) => to.0.extend_from_slice(piece),
+            Self::Revoke { number, revocation } => {
+                to.number(*number);
+                to.revocation(revocation);
+            }
         }
     }
 }
@@ -220,6 +235,20 @@ impl Writer<'_> {
         for (id, end) in ended {
             self.end(*id, *end);
         }
+    }
+
+    fn revocation(&mut self, revocation: &Revocation) {
+        let Revocation { source, which, issued_by, ends_at } = revocation;
+        self.bytes(source.as_bytes());
+        let (kind, name) = match which {
+            Which::Named(jti) => (0, jti.as_str()),
+            Which::Of(subject) => (1, subject.as_str()),
+            Which::All => (2, ""),
+        };
+        self.0.push(kind);
+        self.bytes(name.as_bytes());
+        self.number(issued_by.as_micros());
+        self.number(ends_at.as_micros());
     }
 
     fn session(&mut self, session: &Restored) {
@@ -286,6 +315,8 @@ impl<'a> Reader<'a> {
                 at: Timestamp::from_micros(self.number()?),
             },
             17 => Message::Done { number: self.number()?, ok: self.flag()? },
+            18 => Message::Revoked(std::mem::take(&mut self.0).to_vec()),
+            19 => Message::Revoke { number: self.number()?, revocation: self.revocation()? },
             _ => return None,
         })
     }
@@ -344,6 +375,20 @@ impl<'a> Reader<'a> {
         Some((id, *End::ALL.get(usize::from(end))?))
     }
 
+    fn revocation(&mut self) -> Option<Revocation> {
+        let source = self.text()?;
+        let [kind] = *self.chunk()?;
+        let name = self.text()?;
+        let which = match kind {
+            0 => Which::Named(name),
+            1 => Which::Of(name),
+            2 if name.is_empty() => Which::All,
+            _ => return None,
+        };
+        let [issued_by, ends_at] = [self.number()?, self.number()?].map(Timestamp::from_micros);
+        Some(Revocation { source, which, issued_by, ends_at })
+    }
+
     fn session(&mut self) -> Option<Restored> {
         let id = SessionId::from_bytes(*self.chunk()?);
         let opened_at = Timestamp::from_micros(self.number()?);
@@ -358,129 +403,5 @@ impl<'a> Reader<'a> {
             session.data.push((SpaceId(self.number()?), self.value()?));
         }
         Some(session)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::access::EntryId;
-    use crate::domain::identity::{Claims, Identity};
-    use crate::domain::session::{Kind, Lifetimes, Predecessor, ScopeId};
-    use proptest::prelude::*;
-    use std::time::Duration;
-
-    fn session(n: u8) -> Restored {
-        let identity = Identity::new("alice", "local", &Claims::new()).expect("a plain identity packs");
-        Restored {
-            digest: TokenDigest::of(&[n; 32]),
-            id: SessionId::from_bytes([n; 16]),
-            kind: Kind::Remembered,
-            identity: identity.packed().into(),
-            gain: Some(identity.packed().into()),
-            entry: EntryId(7),
-            scope: ScopeId(3),
-            stamp: 4,
-            sign_in: "local".to_owned(),
-            client_address: "192.0.2.7".to_owned(),
-            user_agent: "curl/8".to_owned(),
-            opened_at: Timestamp::from_micros(1_000_001),
-            issued_at: Timestamp::from_micros(1_000_002),
-            presented_at: Some(Timestamp::from_millis(1_002)),
-            last_used_at: Timestamp::from_millis(2_000),
-            lifetimes: Lifetimes {
-                idle_timeout: Duration::from_mins(1),
-                absolute_lifetime: Duration::from_hours(1),
-            },
-            generation: 7,
-            predecessor: Some(Predecessor {
-                digest: TokenDigest::of(&[n + 1; 32]),
-                identity: identity.packed().into(),
-            }),
-            data: vec![(SpaceId(1), HeaderValue::from_static("{\"a\":1}"))],
-        }
-    }
-
-    fn messages() -> Vec<Message> {
-        let (id, end) = (SessionId::from_bytes([9; 16]), End::Superseded);
-        let value = Some(HeaderValue::from_static("{}"));
-        vec![
-            Message::Hello { version: VERSION, wish: Wish::Start },
-            Message::Hello { version: 77, wish: Wish::Take },
-            Message::Refused("no".to_owned()),
-            Message::Wait,
-            Message::Welcome { process: 7, clock: -5, store: "memory".to_owned() },
-            Message::Listener("127.0.0.1:80".to_owned()),
-            Message::Go,
-            Message::Sessions(vec![session(1), Restored { data: Vec::new(), gain: None, ..session(2) }]),
-            Message::Ends(vec![(TokenDigest::of(&[1; 32]), end, id); 3]),
-            Message::Cut,
-            Message::Taken,
-            Message::Outcome { ok: true, text: "done".to_owned() },
-            Message::Open { number: 1, session: Box::new(session(3)), ended: vec![(id, end); 2] },
-            Message::Put { number: 2, session: Box::new(session(4)) },
-            Message::End { number: u64::MAX, ended: vec![(id, end)] },
-            Message::Data { number: 4, id, space: SpaceId(8), former: None, value: value.clone() },
-            Message::Data { number: 5, id, space: SpaceId(8), former: value, value: None },
-            Message::Use { id, at: Timestamp::from_micros(77) },
-            Message::Done { number: 9, ok: false },
-        ]
-    }
-
-    fn read(frame: &[u8]) -> Result<Message, Malformed> {
-        let (head, body) = frame.split_first_chunk().ok_or(Malformed)?;
-        let (length, kind) = Message::head(*head)?;
-        if length != body.len() {
-            return Err(Malformed);
-        }
-        Message::read(kind, body)
-    }
-
-    #[test]
-    fn a_message_comes_back_as_it_was() {
-        for message in messages() {
-            assert_eq!(read(&message.frame()).as_ref(), Ok(&message), "{message:?}");
-        }
-    }
-
-    #[test]
-    fn a_message_that_breaks_off_or_goes_on_is_none() {
-        for message in messages() {
-            let frame = message.frame();
-            let (kind, body) = (frame[4], &frame[HEAD_BYTES..]);
-            let several = matches!(
-                message,
-                Message::Sessions(_) | Message::Ends(_) | Message::Open { .. } | Message::End { .. }
-            );
-            for length in 0..body.len() {
-                let told = Message::read(kind, &body[..length]);
-                assert!(told.is_err() || several && told != Ok(message.clone()), "{message:?} at {length}");
-            }
-            let longer = [body, &[0]].concat();
-            let is_hello = matches!(message, Message::Hello { .. });
-            assert_eq!(Message::read(kind, &longer).is_ok(), is_hello, "{message:?}");
-        }
-        assert_eq!(Message::head([0xFF, 0xFF, 0xFF, 0, 1]), Err(Malformed), "too long");
-        let too_many =
-            Restored { data: vec![(SpaceId(1), HeaderValue::from_static("{}")); 17], ..session(1) };
-        assert_eq!(read(&Message::Sessions(vec![too_many]).frame()), Err(Malformed));
-    }
-
-    #[test]
-    fn a_hello_is_known_in_every_version() {
-        let frame = Message::Hello { version: 2, wish: Wish::Take }.frame();
-        let mut expected = vec![22, 0, 0, 0, 1];
-        expected.extend_from_slice(b"vestibule upgrade\x02\0\0\0\0");
-        assert_eq!(frame, expected);
-        assert_eq!(Message::Refused("no".to_owned()).frame(), [6, 0, 0, 0, 2, 2, 0, 0, 0, b'n', b'o']);
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_bring_the_reader_down(kind in 0_u8..20, bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            if let Ok(message) = Message::read(kind, &bytes) {
-                prop_assert!(message.frame()[4] == kind);
-            }
-        }
     }
 }

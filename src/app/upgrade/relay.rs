@@ -4,11 +4,15 @@
 //! in which it happened, and says that it is written once the other has answered. Changes of a table that nobody has taken yet
 //! wait in it, so that they can be given back.
 
+#[cfg(test)]
+mod tests;
+
 use super::channel::{Broken, Channel};
 use super::protocol::{ENDS_MAX, Message, Remembered};
 use crate::domain::session::{End, Restored, Session, SessionId, SpaceId};
 use crate::domain::time::Clock;
 use crate::store::journal::{Ack, Change, Commit, Journal, Unavailable};
+use crate::store::revoked::Revocation;
 use http::HeaderValue;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -115,6 +119,7 @@ struct Outbox {
 
 enum Waiting {
     Change(Change, Ack),
+    Revocation(Revocation, Ack),
     Use(Session),
     Done { number: u64, ok: bool },
 }
@@ -127,6 +132,12 @@ enum Next {
     Nothing,
     /// The other process has not answered for too long.
     Late,
+}
+
+/// What a process has to write itself, since nobody took the table.
+pub(super) enum Back {
+    Change(Change),
+    Revocation(Revocation),
 }
 
 /// Who waits for the answer to a change.
@@ -215,6 +226,10 @@ impl Relay {
                     answers.push((number, Answer::to(&change, ack)));
                     put(change, number, &mut frames);
                 }
+                Waiting::Revocation(revocation, ack) => {
+                    answers.push((number, Answer { ack, data: None }));
+                    frames.extend(Message::Revoke { number, revocation }.frame());
+                }
                 Waiting::Use(session) => {
                     let (id, at) = (session.id(), session.last_used_at());
                     frames.extend(Message::Use { id, at }.frame());
@@ -276,8 +291,10 @@ impl Relay {
         self.wake.notify_all();
         self.settled.notify_all();
         for waiting in waiting {
-            if let Waiting::Change(change, ack) = waiting {
-                Answer::to(&change, ack).say(self.verdict());
+            match waiting {
+                Waiting::Change(change, ack) => Answer::to(&change, ack).say(self.verdict()),
+                Waiting::Revocation(_, ack) => ack.send(self.verdict()),
+                Waiting::Use(_) | Waiting::Done { .. } => {}
             }
         }
         for (_, answer) in unanswered.into_values() {
@@ -286,14 +303,15 @@ impl Relay {
     }
 
     /// Nobody took the table: its changes so far, to be written here.
-    pub(super) fn give_back(&self) -> Vec<(Change, Ack)> {
+    pub(super) fn give_back(&self) -> Vec<(Back, Ack)> {
         let waiting = {
             let mut outbox = self.outbox.lock();
             outbox.is_closed = true;
             std::mem::take(&mut outbox.waiting)
         };
         let change = |waiting| match waiting {
-            Waiting::Change(change, ack) => Some((change, ack)),
+            Waiting::Change(change, ack) => Some((Back::Change(change), ack)),
+            Waiting::Revocation(revocation, ack) => Some((Back::Revocation(revocation), ack)),
             Waiting::Use(_) | Waiting::Done { .. } => None,
         };
         waiting.into_iter().filter_map(change).collect()
@@ -311,7 +329,7 @@ impl Relay {
         let mut outbox = self.outbox.lock();
         if outbox.is_closed {
             drop(outbox);
-            if let Waiting::Change(_, ack) = waiting {
+            if let Waiting::Change(_, ack) | Waiting::Revocation(_, ack) = waiting {
                 ack.send(self.verdict());
             }
             return;
@@ -345,6 +363,12 @@ impl Journal for Relay {
 
     fn touched(&self, session: &Session) {
         self.push(Waiting::Use(session.clone()));
+    }
+
+    fn revoked(&self, revocation: Revocation) -> Commit {
+        let (ack, commit) = Commit::pair();
+        self.push(Waiting::Revocation(revocation, ack));
+        commit
     }
 
     fn keeps(&self) -> bool {

@@ -1,11 +1,11 @@
 //! Application servers: which of them a request goes to, how to connect, and how each of them is.
 //!
-//! Names are looked up in the background ([`Upstream::look_up`]); a request only ever picks from addresses that are known
+//! Names are looked up in the background ([`names::look_up_always`]); a request only ever picks from addresses that are known
 //! already, each of which counts as a server of its own. What distinguishes upstreams goes into pingora's `group_key`, so
 //! that a connection opened under one configuration is never used under another.
 //!
-//! [`balance`] and [`health`] decide, and know nothing of sockets; [`endpoint`] counts; [`names`] and [`check`] ask the
-//! network.
+//! [`balance`] and [`health`] decide, and know nothing of sockets; [`endpoint`] counts; [`names`], [`ttl`] and
+//! [`check`] ask the network.
 
 mod balance;
 mod budget;
@@ -15,6 +15,7 @@ mod health;
 pub(crate) mod names;
 pub(crate) mod settings;
 pub mod trust;
+mod ttl;
 
 pub(crate) use endpoint::Seat;
 
