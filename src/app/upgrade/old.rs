@@ -330,7 +330,7 @@ impl Former {
         {
             return Err(Kept::No("the session store cannot be written at the moment".to_owned()));
         }
-        send_changed(channel, &self.parts.sessions, &watch.take())?;
+        send_changed(channel, &self.parts.sessions, watch)?;
         for piece in revoked {
             channel.send(&Message::Revoked(piece))?;
         }

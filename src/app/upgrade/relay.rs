@@ -44,6 +44,15 @@ impl Watch {
         std::mem::take(&mut *self.changed.lock()).into_iter().collect()
     }
 
+    /// The session as it is now. Where the store has not said yet what came of its data, that may be older than what somebody is
+    /// told a moment later: then it is told as changed once more.
+    pub(super) fn copy(&self, session: &Session) -> Restored {
+        if session.awaits_store() {
+            self.note(session, None);
+        }
+        Restored::of(session)
+    }
+
     fn note_ended(&self, sessions: &[(Session, End)]) {
         for (session, end) in sessions {
             self.note(session, Some(*end));

@@ -87,6 +87,13 @@ impl Session {
         });
     }
 
+    /// Whether values of its data are on their way to a store: then [`Restored`](super::Restored) has what the store surely holds.
+    pub(crate) fn awaits_store(&self) -> bool {
+        self.held(|_, rest| {
+            rest.as_ref().is_some_and(|rest| rest.spaces.iter().any(|space| !space.is_settled()))
+        })
+    }
+
     /// Whether a value of that epoch is still to be written: it was not taken back with one before it.
     pub fn data_stands(&self, space: SpaceId, epoch: u32) -> bool {
         self.held(|_, rest| {
