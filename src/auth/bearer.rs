@@ -14,7 +14,7 @@ use crate::auth::jwt::{Refusal, TOKEN_BYTES_MAX, Verified, Verifier};
 use crate::auth::refusals::{Key, Refusals};
 use crate::domain::access::EntryId;
 use crate::domain::decision::Believed;
-use crate::domain::fingerprint::Fingerprints;
+use crate::domain::fingerprint::{Fingerprint, Fingerprints};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use std::sync::Arc;
@@ -148,8 +148,26 @@ impl Bearer {
         accepted: &[EntryId],
         wall: Timestamp,
     ) -> Result<Arc<Believed>, BearerRefusal> {
-        let bytes = token_bytes(authorization)?;
-        let fingerprint = self.caches.fingerprints.of(bytes);
+        self.believe_as(self.fingerprint(authorization)?, authorization, accepted, wall)
+    }
+
+    /// The fingerprint of the token in an `Authorization` field, the same as long as the process lives.
+    ///
+    /// # Errors
+    ///
+    /// There is none of our schemes, or no token.
+    pub fn fingerprint(&self, authorization: &[u8]) -> Result<Fingerprint, BearerRefusal> {
+        token_bytes(authorization).map(|bytes| self.caches.fingerprints.of(bytes))
+    }
+
+    /// [`Bearer::believe`] where the fingerprint is at hand.
+    pub fn believe_as(
+        &self,
+        fingerprint: Fingerprint,
+        authorization: &[u8],
+        accepted: &[EntryId],
+        wall: Timestamp,
+    ) -> Result<Arc<Believed>, BearerRefusal> {
         // Looked at only where nothing is remembered: what was believed was one.
         let mut token = None;
         let mut farthest = None;
@@ -165,7 +183,7 @@ impl Bearer {
             }
             let token = match token {
                 Some(token) => token,
-                None => *token.insert(token68(bytes)?),
+                None => *token.insert(self::token(authorization)?),
             };
             match self.verify(verifier, key, token, wall) {
                 Ok(believed) => return Ok(believed),
@@ -180,7 +198,7 @@ impl Bearer {
                 }
             }
         }
-        let token = token.map_or_else(|| token68(bytes), Ok)?;
+        let token = token.map_or_else(|| self::token(authorization), Ok)?;
         let asked = |entry: &EntryId| self.asked.iter().find(|one| one.id() == *entry);
         for one in accepted.iter().filter_map(asked) {
             match one.look_up(token, fingerprint, wall) {

@@ -53,6 +53,20 @@ impl SessionTokens {
         now: Timestamp,
     ) -> Result<Session, Cause> {
         let digest = self.digest(cookie_value).ok_or(Cause::Malformed)?;
+        Self::find(table, digest, scope, now)
+    }
+
+    /// [`SessionTokens::look_up`] where the digest is at hand, found under the same keys.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no live session.
+    pub fn find(
+        table: &Table,
+        digest: TokenDigest,
+        scope: ScopeId,
+        now: Timestamp,
+    ) -> Result<Session, Cause> {
         let session = table.find(&digest, now).map_err(|not_live| match not_live {
             NotLive::Unknown => Cause::Unknown,
             NotLive::Ended(end, _) => Cause::Ended(end),
@@ -61,7 +75,7 @@ impl SessionTokens {
     }
 
     /// [`KeyRing::digest`], mostly from memory.
-    fn digest(&self, cookie_value: &[u8]) -> Option<TokenDigest> {
+    pub fn digest(&self, cookie_value: &[u8]) -> Option<TokenDigest> {
         let fingerprint = self.fingerprints.of(cookie_value);
         let place = &self.remembered[fingerprint.index(REMEMBERED_MAX)];
         let held = *place.lock();

@@ -57,6 +57,15 @@ impl Credential {
             Self::Token(_) => None,
         }
     }
+
+    /// Whether it is this very one, not merely one that says the same.
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Session(session), Self::Session(other)) => session.is(other),
+            (Self::Token(token), Self::Token(other)) => Arc::ptr_eq(token, other),
+            _ => false,
+        }
+    }
 }
 
 /// What a request brought, after look-up.

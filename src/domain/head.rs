@@ -36,13 +36,15 @@ pub struct Framing {
     pub version_10: bool,
     /// The client waits for a 100 before it sends its body.
     pub expect_continue: bool,
+    /// A field speaks of this connection: Upgrade, whatever it asks for, or a Connection that names more than `close` and `keep-alive`.
+    pub names_hops: bool,
 }
 
 impl Framing {
-    /// A request of HTTP/1.1 without a body, which gets one answer and no other protocol: nothing of its fields is looked at any more
+    /// A request of HTTP/1.1 without a body, which gets one answer and asks for no other protocol: nothing of its fields is looked at any more
     /// once it is decided.
     pub const fn is_plain(&self) -> bool {
-        matches!(self.body, Body::None) && !self.upgrade && !self.version_10 && !self.expect_continue
+        matches!(self.body, Body::None) && !self.names_hops && !self.version_10 && !self.expect_continue
     }
 }
 
@@ -236,20 +238,53 @@ pub fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
 ///
 /// One blank line before the request line is skipped (RFC 9112 §2.2).
 pub fn check(head: &[u8]) -> Result<Framing, HeadRejection> {
-    check_each(head, |_, _| {})
+    check_each(head, &mut Nobody)
 }
 
-/// [`check`], telling each field on its way: its name as it was sent, and its value without the white space around it.
-///
-/// What was told counts only if the head as a whole passes.
-pub fn check_each<'a>(
-    head: &'a [u8],
-    each: impl FnMut(&'a [u8], &'a [u8]),
-) -> Result<Framing, HeadRejection> {
+/// Where in a field line its name ends, and where its value lies without the white space around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    colon: u16,
+    value: (u16, u16),
+}
+
+impl Place {
+    /// The name in that line.
+    pub fn name(self, line: &[u8]) -> &[u8] {
+        &line[..usize::from(self.colon)]
+    }
+
+    /// The value in that line.
+    pub fn value(self, line: &[u8]) -> &[u8] {
+        &line[usize::from(self.value.0)..usize::from(self.value.1)]
+    }
+}
+
+/// Who is told the fields of a head while it is checked. What was told counts only if the head as a whole passes.
+pub trait Listener {
+    /// Where name and value are in this very line, if it was told before and its place found then. It is not told again.
+    fn knows(&mut self, line: &[u8]) -> Option<Place>;
+
+    /// Hears a line whose name is a token; control bytes in its value are still to be looked for.
+    fn hear(&mut self, line: &[u8], place: Place);
+}
+
+struct Nobody;
+
+impl Listener for Nobody {
+    fn knows(&mut self, _line: &[u8]) -> Option<Place> {
+        None
+    }
+
+    fn hear(&mut self, _line: &[u8], _place: Place) {}
+}
+
+/// [`check`], telling each field on its way.
+pub fn check_each(head: &[u8], listener: &mut impl Listener) -> Result<Framing, HeadRejection> {
     if head.len() > HEAD_BYTES_MAX {
         return Err(HeadRejection::HeadTooLong);
     }
-    let (framing, lines) = match read(head, each) {
+    let (framing, lines) = match read(head, listener) {
         Ok(read) => read,
         // A control byte is the better reason, whatever line it broke.
         Err(rejection) => return look_closely(head).and(Err(rejection)),
@@ -260,10 +295,7 @@ pub fn check_each<'a>(
 }
 
 /// Reads the lines; control bytes inside them are not looked for. Also tells how many lines there were.
-fn read<'a>(
-    head: &'a [u8],
-    mut each: impl FnMut(&'a [u8], &'a [u8]),
-) -> Result<(Framing, usize), HeadRejection> {
+fn read(head: &[u8], listener: &mut impl Listener) -> Result<(Framing, usize), HeadRejection> {
     let mut lines = Lines(head);
     let mut count = 1;
     let mut line = lines.next()?;
@@ -279,8 +311,13 @@ fn read<'a>(
         if line.is_empty() {
             break;
         }
-        let (name, value) = fields.read(line)?;
-        each(name, value);
+        if let Some(place) = listener.knows(line) {
+            fields.take(place.name(line), place.value(line))?;
+        } else {
+            let place = split(line)?;
+            fields.take(place.name(line), place.value(line))?;
+            listener.hear(line, place);
+        }
     }
     if !line.is_empty() {
         return Err(HeadRejection::TooManyFields);
@@ -402,6 +439,18 @@ fn has_uri_bytes(target: &[u8]) -> bool {
     })
 }
 
+/// Finds name and value of a field line, which is no longer than a head ([`HEAD_BYTES_MAX`]).
+fn split(line: &[u8]) -> Result<Place, HeadRejection> {
+    let colon = token_length(line);
+    if colon == 0 || line.get(colon) != Some(&b':') {
+        let is_folded = matches!(line[0], b' ' | b'\t');
+        return Err(if is_folded { HeadRejection::Folded } else { HeadRejection::FieldName });
+    }
+    let value = line[colon + 1..].trim_ascii_start();
+    let (start, length) = (line.len() - value.len(), value.trim_ascii_end().len());
+    Ok(Place { colon: colon as u16, value: (start as u16, (start + length) as u16) })
+}
+
 /// What the field lines have said so far.
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says whether its field, or an item of it, was there")]
@@ -415,21 +464,16 @@ struct Fields<'a> {
     close: bool,
     keep_alive: bool,
     connection_upgrade: bool,
+    names_hops: bool,
     protocols: usize,
     websocket: bool,
 }
 
 impl<'a> Fields<'a> {
-    /// Takes one field line in and gives its name and value. Most names are passed after a look at their length.
-    fn read(&mut self, line: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), HeadRejection> {
-        let colon = token_length(line);
-        if colon == 0 || line.get(colon) != Some(&b':') {
-            let is_folded = matches!(line[0], b' ' | b'\t');
-            return Err(if is_folded { HeadRejection::Folded } else { HeadRejection::FieldName });
-        }
-        let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
+    /// Takes one field in. Most names are passed after a look at their length.
+    fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), HeadRejection> {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        match colon {
+        match name.len() {
             4 if is(b"host") => self.host(value)?,
             6 if is(b"cookie") => self.cookie(value)?,
             6 if is(b"expect") => self.expect(value)?,
@@ -440,7 +484,7 @@ impl<'a> Fields<'a> {
             17 if is(b"transfer-encoding") => self.encoding(value)?,
             _ => {}
         }
-        Ok((name, value))
+        Ok(())
     }
 
     fn host(&mut self, value: &'a [u8]) -> Result<(), HeadRejection> {
@@ -467,15 +511,19 @@ impl<'a> Fields<'a> {
     }
 
     fn upgrade(&mut self, value: &[u8]) {
+        self.names_hops = true;
         self.protocols += items(value).count();
         self.websocket |= items(value).any(|item| item.eq_ignore_ascii_case(b"websocket"));
     }
 
     fn connection(&mut self, value: &[u8]) {
         for item in items(value) {
-            self.close |= item.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= item.eq_ignore_ascii_case(b"keep-alive");
+            let (close, keep_alive) =
+                (item.eq_ignore_ascii_case(b"close"), item.eq_ignore_ascii_case(b"keep-alive"));
+            self.close |= close;
+            self.keep_alive |= keep_alive;
             self.connection_upgrade |= item.eq_ignore_ascii_case(b"upgrade");
+            self.names_hops |= !close && !keep_alive && !item.is_empty();
         }
     }
 
@@ -532,6 +580,7 @@ impl<'a> Fields<'a> {
             keep_alive: !self.close && (!line.version_10 || self.keep_alive),
             version_10: line.version_10,
             expect_continue: self.expect && !line.version_10 && body != Body::None,
+            names_hops: self.names_hops,
         })
     }
 }
@@ -594,6 +643,7 @@ mod tests {
         keep_alive: true,
         version_10: false,
         expect_continue: false,
+        names_hops: false,
     };
 
     /// `line` and a Host, then `fields`, which bring their own line ends.
@@ -620,7 +670,7 @@ mod tests {
             ("POST / HTTP/1.1", "Content-Length: 18446744073709551615\r\n", length(u64::MAX)),
             ("POST / HTTP/1.1", "Content-Length: 0\r\n", PLAIN),
             ("POST / HTTP/1.1", "Transfer-Encoding: Chunked\r\n", chunked),
-            ("GET / HTTP/1.1", "Connection: x, CLOSE\r\n", closing),
+            ("GET / HTTP/1.1", "Connection: x, CLOSE\r\n", Framing { names_hops: true, ..closing }),
             ("GET / HTTP/1.1", "Connection: keep-alive\r\nConnection: close\r\n", closing),
             ("GET / HTTP/1.0", "", v10),
             ("GET / HTTP/1.0", "Connection: Keep-Alive\r\n", Framing { keep_alive: true, ..v10 }),
@@ -639,10 +689,15 @@ mod tests {
             (
                 "GET / HTTP/1.1",
                 "Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n",
-                Framing { upgrade: true, ..PLAIN },
+                Framing { upgrade: true, names_hops: true, ..PLAIN },
             ),
-            ("POST / HTTP/1.1", "Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 1\r\n", length(1)),
-            ("GET / HTTP/1.0", "Upgrade: websocket\r\n", v10),
+            (
+                "POST / HTTP/1.1",
+                "Upgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 1\r\n",
+                Framing { names_hops: true, ..length(1) },
+            ),
+            ("GET / HTTP/1.1", "Connection: \"close\"\r\n", Framing { names_hops: true, ..PLAIN }),
+            ("GET / HTTP/1.0", "Upgrade: websocket\r\n", Framing { names_hops: true, ..v10 }),
         ] {
             assert_eq!(with_host(line, fields), Ok(expected), "{line} {fields}");
         }

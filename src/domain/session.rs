@@ -471,6 +471,11 @@ impl Session {
         self.head().token_issued_at
     }
 
+    /// Whether it is this very session, as it is held in memory.
+    pub fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0.ptr(), other.0.ptr())
+    }
+
     /// Whose it is.
     pub fn identity(&self) -> IdentityRef<'_> {
         IdentityRef::from_packed(&self.0.slice[..usize::from(self.head().identity_len)])

@@ -14,6 +14,7 @@ use crate::net::fields::{self, Head};
 use crate::net::http2;
 use crate::net::parting::Parting;
 use crate::net::places::Room;
+use crate::net::recall::{LastSession, LastToken, Recall};
 use crate::net::stopping::Stopping;
 use crate::net::streams::{Cut, Standing, Streams};
 use crate::net::tls::{self, Secured};
@@ -21,7 +22,7 @@ use crate::net::wire::{HeadEnd, Wire};
 use crate::store::revoked::RevokedTokens;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use pingora::apps::HttpServerApp;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -61,6 +62,9 @@ pub struct Link {
     parting: Mutex<Option<Parting>>,
     last_answer: Mutex<Vec<u8>>,
     secured: OnceLock<Arc<Secured>>,
+    recall: Mutex<Option<Recall>>,
+    last_token: Mutex<LastToken>,
+    last_session: Mutex<LastSession>,
     /// The connection closes with the answer to the running request.
     last: AtomicBool,
     /// The peer took nothing of an answer for too long.
@@ -79,6 +83,9 @@ impl Link {
             parting: Mutex::new(None),
             last_answer: Mutex::default(),
             secured: OnceLock::new(),
+            recall: Mutex::new(None),
+            last_token: Mutex::default(),
+            last_session: Mutex::default(),
             last: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             listener,
@@ -138,6 +145,21 @@ impl Link {
     /// What TLS has settled about the connection; nothing without TLS.
     pub fn secured(&self) -> Option<&Arc<Secured>> {
         self.secured.get()
+    }
+
+    /// What the last request of the connection was given.
+    pub fn recall(&self) -> MutexGuard<'_, Option<Recall>> {
+        self.recall.lock()
+    }
+
+    /// The last bearer token of the connection.
+    pub fn last_token(&self) -> MutexGuard<'_, LastToken> {
+        self.last_token.lock()
+    }
+
+    /// The last session token of the connection.
+    pub fn last_session(&self) -> MutexGuard<'_, LastSession> {
+        self.last_session.lock()
     }
 
     /// The filters have the exchange: from now on they log it. Its head becomes whole, for pingora has parsed but the

@@ -5,7 +5,8 @@
 //! fields themselves are made while [`head::check_each`] goes through the bytes, and join the parsed head before the first filter looks
 //! at it ([`complete`]). Both come out of the one reading that the check has passed.
 
-use crate::domain::head::{self, Body, Framing, HeadRejection};
+use crate::domain::head::{self, Body, Framing, HeadRejection, Listener, Place};
+use crate::net::known::Known;
 use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH,
@@ -32,17 +33,14 @@ pub struct Head {
     pub bytes: Bytes,
 }
 
-/// Checks a head, from its first byte up to and including its blank line, and takes it apart. The values share its bytes.
-pub(crate) fn read(head: &Bytes) -> Result<Head, HeadRejection> {
-    let mut fields = HeaderMap::with_capacity(USUAL_FIELDS);
-    let mut whole = true;
-    let framing = head::check_each(head, |name, value| {
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(value));
-        match (usual_name(name).or_else(|| HeaderName::from_bytes(name).ok()), value) {
-            (Some(name), Ok(value)) => whole &= fields.try_append(name, value).is_ok(),
-            _ => whole = false,
-        }
-    })?;
+/// Checks a head, from its first byte up to and including its blank line, and takes it apart. The values share its bytes, or
+/// those of the lines that are `known` of the connection.
+pub(crate) fn read(head: &Bytes, known: &mut Known) -> Result<Head, HeadRejection> {
+    known.begin();
+    let fields = HeaderMap::with_capacity(USUAL_FIELDS);
+    let mut reading = Reading { head, known, fields, whole: true };
+    let framing = head::check_each(head, &mut reading)?;
+    let Reading { fields, whole, .. } = reading;
     // What the check passes fits the types; a head that lost a field must not go on.
     if !whole {
         return Err(HeadRejection::FieldName);
@@ -52,7 +50,36 @@ pub(crate) fn read(head: &Bytes) -> Result<Head, HeadRejection> {
 
 /// The fields of a head that was read before. No field, which no caller takes for a request, if the bytes are of another one.
 pub fn read_again(bytes: &Bytes) -> HeaderMap {
-    read(bytes).map_or_else(|_| HeaderMap::new(), |head| head.fields)
+    read(bytes, &mut Known::default()).map_or_else(|_| HeaderMap::new(), |head| head.fields)
+}
+
+/// The fields of a head that is being checked.
+struct Reading<'a> {
+    head: &'a Bytes,
+    known: &'a mut Known,
+    fields: HeaderMap,
+    /// No field was lost.
+    whole: bool,
+}
+
+impl Listener for Reading<'_> {
+    fn knows(&mut self, line: &[u8]) -> Option<Place> {
+        let (place, name, value) = self.known.find(line)?;
+        self.whole &= self.fields.try_append(name, value).is_ok();
+        Some(place)
+    }
+
+    fn hear(&mut self, line: &[u8], place: Place) {
+        let name = place.name(line);
+        let value = HeaderValue::from_maybe_shared(self.head.slice_ref(place.value(line)));
+        match (usual_name(name).or_else(|| HeaderName::from_bytes(name).ok()), value) {
+            (Some(name), Ok(value)) => {
+                self.known.learn(line, place, &name);
+                self.whole &= self.fields.try_append(name, value).is_ok();
+            }
+            _ => self.whole = false,
+        }
+    }
 }
 
 /// The names that browsers send with nearly every request, as they spell them: found by a look at their length first, where the way over
@@ -170,7 +197,7 @@ mod tests {
     use super::*;
 
     fn read_str(head: &str) -> Head {
-        read(&Bytes::copy_from_slice(head.as_bytes())).expect("the head is fine")
+        read(&Bytes::copy_from_slice(head.as_bytes()), &mut Known::default()).expect("the head is fine")
     }
 
     #[test]
@@ -257,7 +284,11 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nX Y: z\r\n\r\n", HeadRejection::FieldName),
             ("GET / HTTP/1.1\r\nHost: a\r\nX: y\n\r\n\r\n", HeadRejection::BareLineFeed),
         ] {
-            assert_eq!(read(&Bytes::copy_from_slice(head.as_bytes())).err(), Some(rejection), "{head:?}");
+            assert_eq!(
+                read(&Bytes::copy_from_slice(head.as_bytes()), &mut Known::default()).err(),
+                Some(rejection),
+                "{head:?}"
+            );
         }
     }
 }

@@ -3,12 +3,14 @@
 pub mod connection;
 pub mod fields;
 mod http2;
+mod known;
 pub mod listener;
 pub mod opening;
 mod outgoing;
 mod parting;
 pub mod places;
 mod proxy_header;
+pub mod recall;
 pub mod rewound;
 pub mod stopping;
 pub mod streams;

@@ -13,6 +13,7 @@ use crate::domain::head::{self, Body, HeadRejection};
 use crate::net::connection::Link;
 use crate::net::fields::{self, Head};
 use crate::net::http2::PREFACE_HEAD;
+use crate::net::known::Known;
 use crate::net::outgoing::Outgoing;
 use crate::net::parting::Parting;
 use crate::net::rewound::Rewound;
@@ -88,6 +89,8 @@ pub struct Wire {
     phase: Phase,
     /// Read, not yet handed on.
     ahead: BytesMut,
+    /// The field lines that came before.
+    known: Known,
     /// Written, not yet sent.
     gathered: BytesMut,
     /// What was written in answer to the request.
@@ -120,6 +123,7 @@ impl Wire {
             socket: Arc::new(SocketDigest::from_raw_fd(fd)),
             phase: Phase::Idle,
             ahead: BytesMut::new(),
+            known: Known::default(),
             gathered: BytesMut::new(),
             outgoing: Outgoing::default(),
             timer: Box::pin(tokio::time::sleep(Duration::from_mins(1))),
@@ -202,7 +206,7 @@ impl Wire {
                     self.ahead.split_to(end)
                 };
                 let bytes = bytes.freeze();
-                let head = fields::read(&bytes).map_err(|rejection| {
+                let head = fields::read(&bytes, &mut self.known).map_err(|rejection| {
                     if bytes == PREFACE_HEAD { HeadEnd::Http2 } else { HeadEnd::Refused(rejection) }
                 })?;
                 self.phase = match head.framing.body {

@@ -5,16 +5,19 @@
 
 use crate::auth::bearer::BearerRefusal;
 use crate::auth::issuer::question::Question;
+use crate::auth::session_token::SessionTokens;
 use crate::domain::access::{Access, Protected};
 use crate::domain::cookie::{self, Found};
 use crate::domain::decision::{
-    Admission, Credential, Facts, Navigation, Presented, Refused, Rejection, decide,
+    Admission, Believed, Credential, Facts, Navigation, Presented, Refused, Rejection, decide,
 };
 use crate::domain::origin::{self, Origin};
 use crate::domain::route::Miss;
 use crate::domain::session::{Cause, ScopeId};
 use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
+use crate::domain::token::TokenDigest;
+use crate::net::connection::Link;
 use crate::net::tls::Secured;
 use crate::proxy::possession;
 use crate::proxy::revocation;
@@ -24,6 +27,7 @@ use crate::store::table::Table;
 use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, COOKIE, ORIGIN, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
+use std::sync::Arc;
 
 /// The first segment of every own path.
 const OWN_SEGMENT: &str = "_vestibule";
@@ -68,6 +72,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) sessions: &'a Table,
     pub(crate) outside: External,
     pub(crate) host: &'a Host<'a>,
+    /// The connection, if this is about a request of it.
+    pub(crate) link: Option<&'a Link>,
     /// What TLS has settled about the connection.
     pub(crate) secured: Option<&'a Secured>,
     /// The instant for session deadlines.
@@ -170,7 +176,7 @@ fn present(
         && let Some(authorization) = headers.get(AUTHORIZATION)
     {
         let wall = (asking.wall)();
-        match asking.snapshot.bearer.believe(authorization.as_bytes(), &protected.tokens, wall) {
+        match believe(asking, authorization, protected, wall) {
             Ok(believed) => {
                 if let Some(reason) = revocation::refusal(asking.snapshot, &believed, wall) {
                     return without_key(Presented::BadBearer(reason));
@@ -196,11 +202,52 @@ fn present(
     })
 }
 
+/// Who an Authorization field proves; the connection knows the fingerprint of the token that came last.
+fn believe(
+    asking: &Asking<'_>,
+    authorization: &HeaderValue,
+    protected: &Protected,
+    wall: Timestamp,
+) -> Result<Arc<Believed>, BearerRefusal> {
+    let bearer = &asking.snapshot.bearer;
+    let known = asking.link.and_then(|link| link.last_token().fingerprint(authorization));
+    let fingerprint = match known {
+        Some(fingerprint) => fingerprint,
+        None => bearer.fingerprint(authorization.as_bytes())?,
+    };
+    let believed = bearer.believe_as(fingerprint, authorization.as_bytes(), &protected.tokens, wall)?;
+    if let (None, Some(link)) = (known, asking.link) {
+        link.last_token().remember(authorization.clone(), fingerprint);
+    }
+    Ok(believed)
+}
+
 /// The live session that the request's cookie opens, on this scheme and host.
 pub(crate) fn session(
     asking: &Asking<'_>,
     headers: &HeaderMap,
 ) -> Result<crate::domain::session::Session, Cause> {
+    let digest = digest(asking, headers)?;
+    let scope = asking.snapshot.scope(asking.outside, asking.host.name());
+    let session = SessionTokens::find(asking.sessions, digest, scope, asking.now)?;
+    // Where the way in is gone or leads elsewhere, what it said of anybody is worth nothing, to no page of ours either.
+    if session.is_anonymous() || asking.snapshot.knows_entry(&session) {
+        Ok(session)
+    } else {
+        Err(Cause::OtherWay)
+    }
+}
+
+/// The digest of the request's one session token; the connection knows that of the cookies that came last.
+fn digest(asking: &Asking<'_>, headers: &HeaderMap) -> Result<TokenDigest, Cause> {
+    let generation = asking.snapshot.generation;
+    let mut fields = headers.get_all(COOKIE).iter();
+    let only = fields.next().filter(|_| fields.next().is_none()).zip(asking.link);
+    if let Some((only, link)) = only
+        && let Some(digest) = link.last_session().digest(only, generation)
+    {
+        return Ok(digest);
+    }
     let name = asking.snapshot.cookie_name(asking.outside);
     let fields = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let value = match cookie::find(fields, name) {
@@ -209,14 +256,11 @@ pub(crate) fn session(
         Found::Several(_) | Found::TooMany => return Err(Cause::Several),
     };
     let tokens = asking.snapshot.session_tokens.as_ref().ok_or(Cause::Unknown)?;
-    let scope = asking.snapshot.scope(asking.outside, asking.host.name());
-    let session = tokens.look_up(asking.sessions, value, scope, asking.now)?;
-    // Where the way in is gone or leads elsewhere, what it said of anybody is worth nothing, to no page of ours either.
-    if session.is_anonymous() || asking.snapshot.knows_entry(&session) {
-        Ok(session)
-    } else {
-        Err(Cause::OtherWay)
+    let digest = tokens.digest(value).ok_or(Cause::Malformed)?;
+    if let Some((only, link)) = only {
+        link.last_session().remember(only.clone(), generation, digest);
     }
+    Ok(digest)
 }
 
 /// Whether a browser says that a page of another origin caused this, which is not `listed` either.

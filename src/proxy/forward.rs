@@ -8,6 +8,7 @@ use crate::domain::cookie;
 use crate::domain::decision::{Admission, Credential, Rejection};
 use crate::domain::identity;
 use crate::net::connection::Link;
+use crate::net::recall::Recall;
 use crate::proxy::hops;
 use crate::proxy::possession::DPOP;
 use crate::proxy::read;
@@ -71,7 +72,13 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
     let Forwarding { snapshot, route, admission, .. } = forwarding;
     let previous = believed_hops(headers, forwarding.link.address(), &snapshot.trusted_proxies);
     strip(headers, snapshot, forwarding.strips_hops);
-    strip_own_cookies(headers, snapshot, forwarding.outside)?;
+    let upstream = &snapshot.upstreams[route.upstream];
+    let mut slot = forwarding.link.recall();
+    let mut recall = admission.credential().map(|credential| {
+        let under = (snapshot.generation, route.upstream);
+        recollection(&mut slot, under, credential, &upstream.identity, forwarding.sessions)
+    });
+    strip_own_cookies(headers, snapshot, forwarding.outside, recall.as_deref_mut())?;
     if let Some(Credential::Token(believed)) = admission.credential()
         && !route.forward_authorization
     {
@@ -84,7 +91,6 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
     if let Some(changes) = &route.changes {
         changes.dress_request(headers);
     }
-    let upstream = &snapshot.upstreams[route.upstream];
     let further = usize::from(forwarding.data.is_some()) + usize::from(forwarding.assertion.is_some());
     headers.reserve(SET_EVERYWHERE + upstream.identity.len() + further);
     set_forwarded(headers, forwarding, previous)?;
@@ -92,9 +98,14 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
         headers.insert(HOST, name.clone());
     }
     headers.insert(REQUEST_ID, forwarding.request_id.clone());
-    if let Some(credential) = admission.credential() {
-        for header in &upstream.identity {
-            if let Some(value) = says(header, credential, forwarding.sessions) {
+    if let (Some(credential), Some(recall)) = (admission.credential(), recall) {
+        for (header, value) in upstream.identity.iter().zip(recall.identity()) {
+            let value = if header.deadline.is_some() {
+                says(header, credential, forwarding.sessions)
+            } else {
+                value.clone()
+            };
+            if let Some(value) = value {
                 headers.insert(header.name.clone(), value);
             }
         }
@@ -115,6 +126,26 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
         headers.insert(SESSION_DATA, data.clone());
     }
     Ok(())
+}
+
+/// What the connection's last request was given, if the same credential has admitted it under the same configuration; anew otherwise.
+fn recollection<'a>(
+    slot: &'a mut Option<Recall>,
+    under: (u64, usize),
+    credential: &Credential,
+    identity: &[IdentityHeader],
+    sessions: &Table,
+) -> &'a mut Recall {
+    if !slot.as_ref().is_some_and(|recall| recall.is_of(under, credential)) {
+        *slot = None;
+    }
+    slot.get_or_insert_with(|| {
+        // A deadline moves with every request.
+        let lasting = |header: &IdentityHeader| {
+            header.deadline.is_none().then(|| says(header, credential, sessions)).flatten()
+        };
+        Recall::new(under, credential.clone(), identity.iter().map(lasting).collect())
+    })
 }
 
 /// What an identity header says of whoever was admitted; of a connection's certificate it says nothing here.
@@ -157,9 +188,16 @@ fn strip_own_cookies(
     headers: &mut HeaderMap,
     snapshot: &Snapshot,
     outside: External,
+    recall: Option<&mut Recall>,
 ) -> Result<(), Rejection> {
     let mut fields = headers.get_all(COOKIE).iter();
     let Some(first) = fields.next() else { return Ok(()) };
+    // Several fields are rare, and one request's.
+    let recall = recall.filter(|_| fields.size_hint().1 == Some(0));
+    if let Some(kept) = recall.as_ref().and_then(|recall| recall.kept(first)) {
+        headers.insert(COOKIE, kept.clone());
+        return Ok(());
+    }
     let own = snapshot.own_cookies(outside);
     // Nothing is allocated unless the cookie was renamed while the process ran.
     let with_former: Vec<&str>;
@@ -187,7 +225,10 @@ fn strip_own_cookies(
     let mut value =
         HeaderValue::from_maybe_shared(Bytes::from(kept)).map_err(|_| Rejection::Internal("cookie"))?;
     value.set_sensitive(true);
-    headers.insert(COOKIE, value);
+    let sent = headers.insert(COOKIE, value.clone());
+    if let (Some(recall), Some(sent)) = (recall, sent) {
+        recall.keep(sent, value);
+    }
     Ok(())
 }
 

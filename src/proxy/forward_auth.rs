@@ -178,6 +178,7 @@ async fn decide(
         outside,
         host: &forwarded.host,
         // A certificate would be the other proxy's.
+        link: None,
         secured: None,
         now: ctx.now,
         wall: &|| parts.clock.wall(),

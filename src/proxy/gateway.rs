@@ -109,11 +109,13 @@ impl Gateway {
         if let Some(limits) = limits {
             limits.at_the_door(&self.parts, ctx)?;
         }
+        let link = ctx.link.clone();
         let asking = Asking {
             snapshot: &snapshot,
             sessions: &self.parts.sessions,
             outside,
             host: &host,
+            link: link.as_deref(),
             secured: secured.as_deref(),
             now: ctx.now,
             wall: &|| self.parts.clock.wall(),
@@ -330,14 +332,15 @@ impl ProxyHttp for Gateway {
         };
         ctx.lending.give_back(exchange.req_header_mut());
         let upstream = ctx.snapshot.route[route].upstream;
-        let is_tunnel = asks_for_websocket(exchange.req_header());
+        let is_plain = ctx.lending.is_home();
+        let is_tunnel = !is_plain && asks_for_websocket(exchange.req_header());
         match reach::choose(&self.parts, ctx, upstream, is_tunnel) {
             Ok(mut peer) => {
                 if is_tunnel {
                     let pause = ctx.snapshot.upstreams[upstream].websocket_pause();
                     tunnel::prepare(exchange, &mut peer, pause, &ctx.request_id);
                 }
-                ctx.strips_hops = hops::take_over(&mut peer.options, exchange.req_header());
+                ctx.strips_hops = hops::take_over(&mut peer.options, exchange.req_header(), is_plain);
                 Ok(Box::new(peer))
             }
             Err(rejection) => Err(fault(ctx, rejection)),

@@ -10,9 +10,10 @@ use pingora::upstreams::peer::{HttpUpstreamRequestPolicy, PeerOptions};
 
 /// Tells pingora to leave the fields of this request's connection to us, if they are the usual ones. Whether they are ours then.
 ///
-/// What nominates other fields or asks for another protocol is pingora's: it has more to weigh there.
-pub(crate) fn take_over(options: &mut PeerOptions, head: &RequestHeader) -> bool {
-    let ours = head.version <= Version::HTTP_11 && are_usual(&head.headers);
+/// What nominates other fields or asks for another protocol is pingora's: it has more to weigh there. `is_plain`: it is known that this
+/// request does neither.
+pub(crate) fn take_over(options: &mut PeerOptions, head: &RequestHeader, is_plain: bool) -> bool {
+    let ours = is_plain || (head.version <= Version::HTTP_11 && are_usual(&head.headers));
     if ours {
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
     }
@@ -69,11 +70,11 @@ mod tests {
                 head.append_header(*name, *value).expect("a header value");
             }
             let mut options = PeerOptions::new();
-            assert_eq!(take_over(&mut options, &head), usual, "{fields:?}");
+            assert_eq!(take_over(&mut options, &head, false), usual, "{fields:?}");
             let left = options.http_upstream_request_policy == HttpUpstreamRequestPolicy::preserve();
             assert_eq!(left, usual, "{fields:?}");
             head.set_version(Version::HTTP_2);
-            assert!(!take_over(&mut PeerOptions::new(), &head), "HTTP/2 has none of them");
+            assert!(!take_over(&mut PeerOptions::new(), &head, false), "HTTP/2 has none of them");
         }
     }
 }

@@ -34,6 +34,11 @@ impl Lending {
         bytes.map_or(Self::Never, Self::Home)
     }
 
+    /// The request is plain ([`Framing::is_plain`](crate::domain::head::Framing::is_plain)), and its head has its fields.
+    pub(crate) fn is_home(&self) -> bool {
+        matches!(self, Self::Home(_))
+    }
+
     /// Takes the fields out of their head.
     pub(crate) fn lend(&mut self, head: &mut RequestHeader) {
         *self = match mem::take(self) {

@@ -115,6 +115,7 @@ impl Asked {
             sessions: &parts.sessions,
             outside: snapshot.outside[self.listener],
             host: &host,
+            link: None,
             secured: self.secured.as_deref(),
             now: parts.clock.now(),
             wall: &|| parts.clock.wall(),

@@ -54,6 +54,7 @@ mod retries;
 mod revocation;
 mod rewriting;
 mod routes;
+mod same_connection;
 mod session;
 mod shutdown;
 mod slow_readers;

@@ -74,6 +74,7 @@ fn current_session(parts: &Parts, head: &RequestHeader, ctx: &Context) -> Result
         sessions: &parts.sessions,
         outside: ctx.outside(),
         host: &host,
+        link: None,
         secured: None,
         now: ctx.now,
         wall: &|| parts.clock.wall(),

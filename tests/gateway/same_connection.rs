@@ -1,0 +1,118 @@
+//! What a connection's last request brought and was given serves the next one, and never another visitor.
+
+use crate::revocation::{revoke, setup, token};
+use crate::support::tokens::{ISSUER, Key};
+use crate::support::{Gateway, HOST, Upstream, Wire};
+use serde_json::json;
+
+/// Enough requests for a connection to be learnt and known.
+const AGAIN: usize = 4;
+
+/// A request with these further lines, as a browser sends it: most of its lines are the same each time.
+fn request(path: &str, fields: &[&str]) -> String {
+    let own: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: one\r\nAccept: text/html\r\nAccept-Language: en\r\n{own}Sec-Fetch-Mode: cors\r\n\r\n"
+    )
+}
+
+fn ask(wire: &mut Wire, path: &str, fields: &[&str]) -> u16 {
+    wire.write(request(path, fields));
+    wire.response().status()
+}
+
+/// Who the upstream was told that its last request came from, and the application's own cookies.
+fn told(upstream: &Upstream) -> (Option<String>, Option<String>, Option<String>) {
+    let request = upstream.last();
+    (request.header("x-auth-user"), request.header("x-auth-email"), request.header("cookie"))
+}
+
+fn cookies(gateway: &Gateway, who: &str, theme: &str) -> String {
+    let browser = gateway.browser();
+    browser.sign_in(who);
+    format!("Cookie: theme={theme}; {}", browser.stolen_cookie())
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[test]
+fn each_request_of_a_connection_is_told_as_what_it_is() {
+    let upstream = Upstream::recording();
+    let gateway = Gateway::before(&upstream);
+    let (alice, bob) = (cookies(&gateway, "alice", "dark"), cookies(&gateway, "bob", "pale"));
+    let mut wire = gateway.connect();
+    // A proxy in front sends everybody's requests over one connection.
+    for turn in 0..AGAIN * 6 {
+        let (fields, expected) = match turn % 6 {
+            4 => (vec!["X-Auth-User: root"], (None, None, None)),
+            5 => (vec!["Cookie: theme=none"], (None, None, some("theme=none"))),
+            2 | 3 => (vec![bob.as_str()], (some("bob"), some("bob@example.org"), some("theme=pale"))),
+            _ => (vec![alice.as_str()], (some("alice"), some("alice@example.com"), some("theme=dark"))),
+        };
+        let path = if turn % 6 < 4 { "/page" } else { "/public" };
+        assert_eq!(ask(&mut wire, path, &fields), 200, "turn {turn}");
+        assert_eq!(told(&upstream), expected, "turn {turn}");
+    }
+    for turn in 0..AGAIN {
+        let theme = format!("Cookie: theme={turn}; {}", alice.rsplit_once("; ").expect("two cookies").1);
+        assert_eq!(ask(&mut wire, "/page", &[&theme]), 200);
+        assert_eq!(told(&upstream).2, some(&format!("theme={turn}")));
+    }
+    for _ in 0..AGAIN {
+        assert_eq!(ask(&mut wire, "/page", &[&alice]), 200);
+    }
+    let twice = [alice.as_str(), bob.as_str()];
+    assert_eq!(ask(&mut wire, "/page", &twice), 401, "two sessions are nobody's");
+    assert_eq!(ask(&mut wire, "/page", &[]), 401);
+    assert_eq!(ask(&mut wire, "/page", &[&alice]), 200);
+}
+
+#[test]
+fn a_session_ends_on_the_connection_that_knows_it() {
+    let upstream = Upstream::recording();
+    let mut gateway = Gateway::before(&upstream);
+    let alice = cookies(&gateway, "alice", "dark");
+    let mut wire = gateway.connect();
+    for _ in 0..AGAIN {
+        assert_eq!(ask(&mut wire, "/page", &[&alice]), 200);
+    }
+    gateway.reload_with("identity", "{ headers: { X-Auth-User: email } }");
+    assert_eq!(ask(&mut wire, "/page", &[&alice]), 200);
+    assert_eq!(told(&upstream), (some("alice@example.com"), None, some("theme=dark")), "the new file counts");
+    for _ in 0..AGAIN {
+        assert_eq!(ask(&mut wire, "/page", &[&alice]), 200);
+    }
+    let ended = gateway.admin("DELETE", "/sessions?subject=alice", "");
+    assert_eq!(ended.status(), 200, "{}", ended.text());
+    let before = upstream.requests().len();
+    for _ in 0..AGAIN {
+        assert_eq!(ask(&mut wire, "/page", &[&alice]), 401);
+    }
+    assert_eq!(upstream.requests().len(), before);
+}
+
+#[test]
+fn tokens_of_a_connection_are_told_apart_and_revoked() {
+    let upstream = Upstream::recording();
+    let issuer = Key::es256();
+    let gateway = setup(&upstream, &issuer, "").start();
+    let [alice, bob] =
+        ["alice", "bob"].map(|who| format!("Authorization: Bearer {}", token(&issuer, who, who, 5)));
+    let forged = format!("{}A", &alice[..alice.len() - 1]);
+    let mut wire = gateway.connect();
+    for turn in 0..AGAIN * 4 {
+        let (field, who) = if turn % 4 < 2 { (&alice, "alice") } else { (&bob, "bob") };
+        assert_eq!(ask(&mut wire, "/api", &[field]), 200, "turn {turn}");
+        assert_eq!(told(&upstream).0, some(who), "turn {turn}");
+    }
+    for _ in 0..AGAIN {
+        assert_eq!(ask(&mut wire, "/api", &[&alice]), 200);
+    }
+    assert_eq!(ask(&mut wire, "/api", &[&forged]), 401);
+    assert_eq!(ask(&mut wire, "/api", &[&alice]), 200);
+    revoke(&gateway, &json!({ "source": ISSUER, "subject": "alice" }));
+    assert_eq!(ask(&mut wire, "/api", &[&alice]), 401);
+    assert_eq!(ask(&mut wire, "/api", &[&bob]), 200);
+}
