@@ -70,6 +70,23 @@ fn each_request_of_a_connection_is_told_as_what_it_is() {
 }
 
 #[test]
+fn fields_that_differ_little_arrive_as_they_were_sent() {
+    let upstream = Upstream::recording();
+    let gateway = Gateway::before(&upstream);
+    let mut wire = gateway.connect();
+    for turn in 0..AGAIN * 4 {
+        let tag = if turn < AGAIN { 1 } else { turn % 3 };
+        let fields =
+            [format!("If-None-Match: \"{tag}\""), "X_Auth.User: root".into(), format!("X-Turn:  {tag}\t")];
+        assert_eq!(ask(&mut wire, "/public", &fields.each_ref().map(String::as_str)[..3 - turn % 2]), 200);
+        let told = upstream.last();
+        assert_eq!(told.header("if-none-match"), some(&format!("\"{tag}\"")), "turn {turn}");
+        assert_eq!(told.header("x-turn"), (turn % 2 == 0).then(|| tag.to_string()), "turn {turn}");
+        assert!(told.fields().iter().all(|(_, value)| value != "root"), "turn {turn}");
+    }
+}
+
+#[test]
 fn a_session_ends_on_the_connection_that_knows_it() {
     let upstream = Upstream::recording();
     let mut gateway = Gateway::before(&upstream);
@@ -100,7 +117,10 @@ fn tokens_of_a_connection_are_told_apart_and_revoked() {
     let gateway = setup(&upstream, &issuer, "").start();
     let [alice, bob] =
         ["alice", "bob"].map(|who| format!("Authorization: Bearer {}", token(&issuer, who, who, 5)));
-    let forged = format!("{}A", &alice[..alice.len() - 1]);
+    // A letter in the midst of the signature.
+    let (before, after) = alice.split_at(alice.len() - 20);
+    let letter = if after.starts_with('A') { 'B' } else { 'A' };
+    let forged = format!("{before}{letter}{}", &after[1..]);
     let mut wire = gateway.connect();
     for turn in 0..AGAIN * 4 {
         let (field, who) = if turn % 4 < 2 { (&alice, "alice") } else { (&bob, "bob") };
