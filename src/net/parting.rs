@@ -14,7 +14,7 @@ const UNREAD_LINGER_MAX: Duration = Duration::from_secs(10);
 /// The longest pause in there.
 const UNREAD_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A close frame (RFC 6455 §5.5.1): status 1008, policy violation, and a reason.
-const CLOSE_FRAME: &[u8] = b"\x88\x0F\x03\xF0session ended";
+const CLOSE_FRAME: &[u8] = b"\x88\x0E\x03\xF0access ended";
 
 /// What is left of a connection once its exchange is gone.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 //! registers anywhere, and whatever ends a session, be it a sign-out, an operator or a deadline, need not know of streams.
 
 use crate::domain::decision::Believed;
-use crate::domain::session::{End, Session, State};
+use crate::domain::session::{Clocks, End, Session, State};
 use crate::domain::time::Timestamp;
 use crate::net::connection::Link;
 use crate::store::revoked::RevokedTokens;
@@ -42,8 +42,8 @@ impl Cut {
     }
 }
 
-/// Tells whether a lasting exchange of this session may go on under the configuration in force, or else why not.
-pub type Standing = Box<dyn Fn(&Session) -> Result<(), &'static str> + Send>;
+/// Tells whether a lasting exchange may go on under the configuration in force, or else why not.
+pub type Standing = Box<dyn Fn() -> Result<(), &'static str> + Send>;
 
 /// What a running exchange hangs on.
 struct Tie {
@@ -146,32 +146,36 @@ impl Streams {
     pub fn look(&self, sessions: &Table, generation: u64, now: Timestamp) {
         let clocks = sessions.clocks();
         for tie in self.places.lock().all.iter_mut().flatten() {
-            let session = match &tie.right {
-                Right::Session(session) => session,
-                Right::Token(token, revoked) | Right::TokenUntil(token, revoked, _)
-                    if revoked.covers(token) =>
-                {
-                    tie.link.cut(Cut::TokenRevoked);
-                    continue;
-                }
-                Right::TokenUntil(_, _, until) if now >= *until => {
-                    tie.link.cut(Cut::TokenExpired);
-                    continue;
-                }
-                Right::Token(..) | Right::TokenUntil(..) => continue,
-            };
-            let heard = tie.link.heard();
-            if std::mem::replace(&mut tie.heard, heard) != heard && tie.counts_activity {
-                sessions.touch(session, now);
-            }
-            if let State::Ended(end) = session.settle(now, &clocks) {
-                tie.link.cut(Cut::Ended(end));
+            if let Some(cut) = tie.lost(sessions, &clocks, now) {
+                tie.link.cut(cut);
             } else if let Some((decided, standing)) = &mut tie.standing
                 && std::mem::replace(decided, generation) != generation
-                && let Err(reason) = standing(session)
+                && let Err(reason) = standing()
             {
                 tie.link.cut(Cut::Refused(reason));
             }
+        }
+    }
+}
+
+impl Tie {
+    /// Why the right is gone, if it is; of a session, notes its use.
+    fn lost(&mut self, sessions: &Table, clocks: &Clocks, now: Timestamp) -> Option<Cut> {
+        let session = match &self.right {
+            Right::Session(session) => session,
+            Right::Token(token, revoked) | Right::TokenUntil(token, revoked, _) if revoked.covers(token) => {
+                return Some(Cut::TokenRevoked);
+            }
+            Right::TokenUntil(_, _, until) => return (now >= *until).then_some(Cut::TokenExpired),
+            Right::Token(..) => return None,
+        };
+        let heard = self.link.heard();
+        if std::mem::replace(&mut self.heard, heard) != heard && self.counts_activity {
+            sessions.touch(session, now);
+        }
+        match session.settle(now, clocks) {
+            State::Ended(end) => Some(Cut::Ended(end)),
+            _ => None,
         }
     }
 }
@@ -180,7 +184,7 @@ impl Streams {
 mod tests {
     use super::*;
     use crate::domain::access::EntryId;
-    use crate::domain::session::{Clocks, Kind, Lifetimes, Opening, ScopeId, SessionId};
+    use crate::domain::session::{Kind, Lifetimes, Opening, ScopeId, SessionId};
     use crate::domain::token::TokenDigest;
     use crate::store::table::Limits;
     use std::time::Duration;
@@ -291,7 +295,7 @@ mod tests {
         let counting = asked.clone();
         links[0].decide_again(
             1,
-            Box::new(move |_| match counting.fetch_add(1, Ordering::Relaxed) {
+            Box::new(move || match counting.fetch_add(1, Ordering::Relaxed) {
                 0 => Ok(()),
                 _ => Err("not_allowed"),
             }),
@@ -304,7 +308,7 @@ mod tests {
         }
         assert_eq!(asked.load(Ordering::Relaxed), 2);
         // A connection's next exchange inherits nothing.
-        links[1].decide_again(1, Box::new(|_| Err("not_allowed")));
+        links[1].decide_again(1, Box::new(|| Err("not_allowed")));
         links[1].untie();
         links[1].tie(sessions[1].clone(), true);
         streams.look(&table, 9, secs(1));

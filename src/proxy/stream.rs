@@ -2,7 +2,7 @@
 //!
 //! A request is decided once, and an exchange keeps its configuration to its end. Where the answer lasts (a `WebSocket`, server-sent
 //! events, a long download) each newer configuration decides about it again, by what the request asked and what the session
-//! is by then; one that it refuses is cut. Short answers are over before that could matter, and keep nothing.
+//! is by then, or what its bearer token says to the entries of today; one that it refuses is cut. Short answers are over before that could matter, and keep nothing.
 //!
 //! What a bearer token admits ends when that is revoked; an answer that has no end of its own also ends with the token. A download
 //! that says how long it is goes on: clients get tokens for minutes, and renew them between requests.
@@ -10,17 +10,19 @@
 //! On public routes nothing is decided by a session; but where the application was given what a visitor's session holds, the
 //! answer is that visitor's, and if it lasts, it ends with the session too.
 
-use crate::domain::access::Access;
-use crate::domain::decision::{Admission, Credential, Presented, Rejection, decide};
-use crate::domain::session::{Cause, Session};
+use crate::auth::bearer::BearerRefusal;
+use crate::domain::access::{Access, Protected};
+use crate::domain::decision::{Admission, Credential, Facts, Presented, Rejection, decide};
+use crate::domain::session::Cause;
 use crate::domain::target::{Host, Target};
 use crate::net::streams::Standing;
 use crate::net::tls::Secured;
 use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::parts::Parts;
+use crate::proxy::snapshot::Snapshot;
 use crate::proxy::visit::Patches;
-use http::header::HOST;
+use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session as Exchange;
@@ -32,6 +34,10 @@ const SHORT_BYTES_MAX: u64 = 1 << 20;
 
 /// What a request asked, as far as decisions depend on it.
 struct Asked {
+    /// What it was admitted by.
+    credential: Credential,
+    /// The field that proved it, where that was a bearer token.
+    authorization: Option<HeaderValue>,
     listener: usize,
     secured: Option<Arc<Secured>>,
     client: IpAddr,
@@ -63,15 +69,16 @@ pub(crate) fn answered(
             let left = token.expires_at.since(parts.clock.wall());
             link.end_token_at(parts.clock.now().plus(left));
         }
-        return;
-    }
-    if ctx.admitting().is_none() {
+    } else if ctx.admitting().is_none() {
         if let (Patches::Taken(_), Some(visitor), Some(route)) = (ctx.patches, &ctx.visitor, ctx.route) {
             link.tie(visitor.clone(), ctx.snapshot.route[route].counts_activity);
         }
         return;
     }
+    let Some(credential) = ctx.admission.as_ref().and_then(Admission::credential).cloned() else { return };
     let asked = Asked {
+        credential,
+        authorization: request.headers.get(AUTHORIZATION).cloned(),
         listener: link.listener(),
         secured: link.secured().cloned(),
         client: ctx.client,
@@ -81,7 +88,7 @@ pub(crate) fn answered(
         headers: admit::decisive(&request.method, &request.headers),
     };
     let parts = parts.clone();
-    let standing: Standing = Box::new(move |session| asked.stands(&parts, session));
+    let standing: Standing = Box::new(move || asked.stands(&parts));
     link.decide_again(ctx.snapshot.generation, standing);
 }
 
@@ -96,8 +103,8 @@ fn may_last(answer: &ResponseHeader, length: Option<u64>, ctx: &Context) -> bool
 }
 
 impl Asked {
-    /// What the configuration in force says to the same request of this session: why not, if it refuses.
-    fn stands(&self, parts: &Parts, session: &Session) -> Result<(), &'static str> {
+    /// What the configuration in force says to the same request: why not, if it refuses.
+    fn stands(&self, parts: &Parts) -> Result<(), &'static str> {
         let snapshot = parts.snapshot.load_full();
         let (Ok(host), Ok(target)) = (Host::parse(self.host.as_bytes()), Target::parse(&self.target)) else {
             return Err("no_route");
@@ -126,16 +133,42 @@ impl Asked {
             return Err(Rejection::ClientAddress.reason());
         }
         let access = &snapshot.route[route].access;
-        if matches!(access, Access::Public) {
-            return Ok(());
-        }
-        let facts = admit::facts(&asking, access, &self.method, &self.headers);
-        // With the claims of today, not those that the stream was opened with.
-        match decide(access, facts, Presented::Credential(Credential::Session(session.current()))) {
+        let Access::Protected(protected) = access else { return Ok(()) };
+        let (credential, proved_key) = self.presented(&snapshot, protected)?;
+        let facts = Facts { proved_key, ..admit::facts(&asking, access, &self.method, &self.headers) };
+        match decide(access, facts, Presented::Credential(credential)) {
             Ok(admission) if admission.credential().is_some() => Ok(()),
             // Where the route is open to all by now, the identity that the stream was opened with still is not believed.
             Ok(_) => Err(Cause::OtherWay.reason()),
             Err(refused) => Err(refused.rejection.reason()),
         }
+    }
+
+    /// The credential as it is today, and the key that the request has proved to hold with it.
+    fn presented(
+        &self,
+        snapshot: &Snapshot,
+        protected: &Protected,
+    ) -> Result<(Credential, Option<[u8; 32]>), &'static str> {
+        let held = match &self.credential {
+            // With the claims of today, not those that the stream was opened with.
+            Credential::Session(session) => return Ok((Credential::Session(session.current()), None)),
+            Credential::Token(held) => held,
+        };
+        let authorization = self.authorization.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        // As of when it was believed: a download that goes on when its token has ended is not this file's business.
+        let token = match snapshot.bearer.believe(authorization, &protected.tokens, held.verified_at) {
+            Ok(token) => token,
+            // Nobody can say at once; what the same entry said before counts as long as answers are kept.
+            Err(BearerRefusal::Ask(_) | BearerRefusal::Unavailable(_))
+                if protected.tokens.contains(&held.entry) =>
+            {
+                held.clone()
+            }
+            Err(refusal) => return Err(refusal.reason()),
+        };
+        // The proof was for the request, and the token is the same.
+        let proved_key = token.token.confirmation.as_ref().and_then(|bound| bound.jkt()).copied();
+        Ok((Credential::Token(token), proved_key))
     }
 }

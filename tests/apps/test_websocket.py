@@ -96,7 +96,7 @@ def test_a_client_library_is_told_1008_when_the_session_ends(chat, curl):
             with pytest.raises(websockets.exceptions.ConnectionClosedError) as closed:
                 while True:
                     connection.recv(timeout=10)
-            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (POLICY_VIOLATION, "session ended")
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (POLICY_VIOLATION, "access ended")
             assert time.monotonic() - ended < CUT_SECONDS
     while len(chat.closed) < 2:
         assert time.monotonic() - ended < 10, f"the application saw {chat.closed}"

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The promise is one second; the rest is for a busy machine.
 const CUT_WITHIN: Duration = Duration::from_millis(1500);
 /// A close frame with status 1008, as the gateway ends a `WebSocket`.
-const CLOSE_FRAME: &[u8] = b"\x88\x0F\x03\xF0session ended";
+const CLOSE_FRAME: &[u8] = b"\x88\x0E\x03\xF0access ended";
 
 const WEBSOCKET: [(&str, &str); 5] = [
     ("Connection", "Upgrade"),

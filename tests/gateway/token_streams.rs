@@ -93,3 +93,61 @@ fn a_download_that_says_its_length_is_not_torn() {
     let answer = gateway.get("/api").bearer(&short).send();
     assert_eq!(answer.status(), 401, "no further request passes");
 }
+
+#[test]
+fn each_newer_file_decides_about_a_tokens_streams_again() {
+    let upstream = Upstream::recording();
+    let issuer = Key::es256();
+    let tokens = |audience: &str| {
+        format!(
+            "{{ api: {{ jwt: {{ issuer: \"{ISSUER}\", audience: [{audience}], algorithms: [ES256], keys: {{ public_key: token.key }}, leeway: 0s }} }} }}"
+        )
+    };
+    let routes = |rule: &str| {
+        format!(
+            "[{{ name: all, host: wiki.example.com, path: /, access: {{ tokens: [api], {rule} }}, upstream: app }}]"
+        )
+    };
+    let (all, ops) = ("allow: everyone", "allow: { groups: [ops] }");
+    for (what, key, yaml, reason, stays) in [
+        ("another audience", "tokens", tokens("other"), "token_audience", false),
+        ("a rule that one of both fulfils", "routes", routes(ops), "not_allowed", true),
+        (
+            "another kind of way in",
+            "routes",
+            routes("sign_in: [local], allow: everyone").replace("tokens: [api], ", ""),
+            "no_token_entry",
+            false,
+        ),
+    ] {
+        let mut gateway = start(&upstream, &issuer);
+        gateway.reload_with("routes", &routes(all));
+        let token = |group: &str| {
+            issuer.token("alice", |_, claims| {
+                claims["exp"] = json!(unix_now() + 600);
+                claims["groups"] = json!([group]);
+            })
+        };
+        let (of_ops, of_dev) = (token("ops"), token("dev"));
+        let mut kept = events(&gateway, &upstream, &of_ops);
+        let mut lost = events(&gateway, &upstream, &of_dev);
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n";
+        let mut download = open(&gateway, &upstream, &of_dev, head, b"the beginning");
+        let mut socket = gateway.connect();
+        let opened = gateway.get("/api").bearer(&of_dev).headers(&HANDSHAKE).send_over(&mut socket);
+        assert_eq!(opened.status(), 101);
+        gateway.reload_with("identity", "{ headers: { X-Auth-User: email } }");
+        for stream in [&mut kept, &mut lost, &mut download, &mut socket] {
+            assert!(!stream.closes_within(AT_ONCE), "{what}: that change is none of theirs");
+        }
+        gateway.reload_with(key, &yaml);
+        for stream in [&mut lost, &mut download] {
+            assert!(stream.closes_within(2 * AT_ONCE), "{what}");
+        }
+        let frame = socket.read_exactly(4);
+        assert_eq!((frame[0], &frame[2..]), (0x88, &1008_u16.to_be_bytes()[..]), "{what}: a close frame");
+        let line = gateway.wait_for_line("the cut is logged", |line| line["decision"] == "cut");
+        assert_eq!(line["reason"], reason, "{what}: {line}");
+        assert_eq!(!kept.closes_within(2 * AT_ONCE), stays, "{what}");
+    }
+}
