@@ -144,6 +144,11 @@ def test_what_the_authority_says_of_the_certificate_reaches_the_client(secured):
     (folder / "index.txt").write_text(f"R\t{until}\t200101000000Z\t{serial}\tunknown\t/CN=localhost\n")
     openssl(*response)
     until_told(secured, "Cert Status: revoked")
+    # It counts until the instant that it names; `-ndays 0` ends with its making.
+    openssl(*response, "-ndays", 0)
+    until_told(secured, "OCSP response: no response sent", "Verify return code: 0 (ok)")
+    openssl(*response)
+    until_told(secured, "Cert Status: revoked")
     # A client would break off over half of one.
     sound = (folder / "server.crt.ocsp").read_bytes()
     (folder / "server.crt.ocsp").write_bytes(sound[: len(sound) // 2])
