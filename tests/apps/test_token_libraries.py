@@ -1,8 +1,11 @@
-"""Tokens that other libraries make are believed, in every algorithm: joserfc and PyJWT (Python), jose (Node), Crypt::JWT (Perl).
+"""Tokens that other libraries make are believed, in every algorithm: joserfc and PyJWT (Python), jose (Node), golang-jwt (Go),
+Crypt::JWT (Perl).
 
-They share no code, and Crypt::JWT signs with LibTomCrypt where the others sign with OpenSSL."""
+They share no code; golang-jwt signs with Go's own cryptography and Crypt::JWT with LibTomCrypt, where the others sign with
+OpenSSL."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -107,6 +110,26 @@ def by_jose(algorithm, key, said):
         script.unlink()
 
 
+@functools.cache
+def go_program():
+    """Builds tokens.go against Debian's package of the library, which lies where modules are not looked for."""
+    folder, source = TARGET / "go", pathlib.Path(__file__).with_name("tokens.go")
+    surroundings = {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": str(folder / "cache")}
+    built = subprocess.run(
+        ["go", "build", "-o", folder / "tokens", source],
+        env={**os.environ, **surroundings},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert built.returncode == 0, f"{built.stderr}\nis golang-jwt installed? `tests/setup.sh apps` brings it"
+    return folder / "tokens"
+
+
+def by_golang_jwt(algorithm, key, said):
+    return by_program([go_program()], algorithm, key, said)
+
+
 def by_crypt_jwt(algorithm, key, said):
     return by_program(["perl", "-e", PERL], algorithm, key, said)
 
@@ -175,7 +198,13 @@ def ask(url, token):
         return refused.code, {}
 
 
-LIBRARIES = {"joserfc": by_joserfc, "PyJWT": by_pyjwt, "jose": by_jose, "Crypt::JWT": by_crypt_jwt}
+LIBRARIES = {
+    "joserfc": by_joserfc,
+    "PyJWT": by_pyjwt,
+    "jose": by_jose,
+    "golang-jwt": by_golang_jwt,
+    "Crypt::JWT": by_crypt_jwt,
+}
 
 
 @pytest.mark.parametrize("make", LIBRARIES.values(), ids=LIBRARIES.keys())
