@@ -57,6 +57,7 @@ mod routes;
 mod session;
 mod shutdown;
 mod slow_readers;
+mod staples;
 mod story;
 mod streaming;
 mod streams;
