@@ -26,6 +26,7 @@ mod dpop;
 mod durable;
 mod exchange;
 mod expiry;
+mod explain_certificates;
 mod explain_live;
 mod explain_tokens;
 mod forward_auth;

@@ -7,11 +7,13 @@
 mod certificate;
 mod choice;
 pub(crate) mod handshake;
+mod shown;
 mod staple;
 mod subject;
 
 pub use certificate::{CertificateError, ServerCertificate};
 pub use handshake::{HandshakeEnd, SPEAKS_TLS};
+pub use shown::Shown;
 pub use staple::{Expired, StapleError};
 
 use crate::domain::certificate::ClientCertificate;
