@@ -72,6 +72,7 @@ mod token_streams;
 mod token_ways;
 mod tunnels;
 mod upgrade;
+mod upgrade_peer;
 mod upgrade_tls;
 mod upgrade_tokens;
 mod upgrades;
