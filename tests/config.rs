@@ -144,11 +144,6 @@ fn shipped(name: &str) -> String {
     fs::read_to_string(repository("config").join(name)).expect("the file is shipped")
 }
 
-/// What is said of a request without a client certificate.
-fn explained(config: &Config, method: &Method, url: &str, who: &Who) -> String {
-    explain(config, &Supposed { method, url, who, certificate: None }).to_string()
-}
-
 #[test]
 fn every_bad_file_says_what_is_wrong_where_and_what_to_write() {
     let mut files: Vec<PathBuf> = fs::read_dir(repository("tests/bad"))
@@ -450,6 +445,11 @@ fn the_access_table_is_read_at_a_glance() {
     let unused = TABLE.replace("upstream: iis }", "upstream: wiki }");
     let (_, warnings) = folder.load(&unused).unwrap_or_else(|problems| panic!("{problems}"));
     insta::assert_snapshot!(vestibule::cli::check::table(&config, &warnings));
+}
+
+/// What becomes of a request over a connection on which no certificate is shown.
+fn explained(config: &Config, method: &Method, url: &str, who: &Who) -> String {
+    explain(config, &Supposed { method, url, who, certificate: None }).to_string()
 }
 
 #[test]
