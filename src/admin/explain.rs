@@ -5,6 +5,7 @@ use super::Control;
 use super::answer::{Answer, json, problem};
 use super::api;
 use crate::domain::identity::Claims;
+use crate::net::tls::Shown;
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -18,6 +19,8 @@ pub struct ExplainRequest {
     pub url: String,
     /// Who sends it; absent: nobody who is known.
     pub who: Option<Claimed>,
+    /// The certificate that its sender shows; absent: none.
+    pub certificate: Option<Shown>,
 }
 
 /// Somebody who is supposed to have proved this.
@@ -76,6 +79,8 @@ struct Body {
     groups: Option<Vec<String>>,
     #[serde(default)]
     claims: serde_json::Map<String, serde_json::Value>,
+    #[serde(default)]
+    client_certificate: Option<String>,
 }
 
 impl Body {
@@ -94,7 +99,9 @@ impl Body {
                 Some(Claimed { subject, source: self.source, claims })
             }
         };
-        Ok(ExplainRequest { method, url: self.url, who })
+        let certificate = self.client_certificate.map(|pem| Shown::read(pem.as_bytes())).transpose();
+        let certificate = certificate.map_err(|error| format!("`client_certificate` {error}"))?;
+        Ok(ExplainRequest { method, url: self.url, who, certificate })
     }
 }
 
@@ -131,6 +138,7 @@ mod tests {
             (r#"{"method":"G T","url":"/"}"#, "`method` is not a method"),
             (r#"{"method":"GET","url":"/","groups":["ops"]}"#, "`subject` is missing"),
             (r#"{"method":"GET","url":"/","subject":"a","claims":{"groups":"x"}}"#, "has a place of its own"),
+            (r#"{"method":"GET","url":"/","client_certificate":"x"}"#, "holds no certificate in PEM"),
             (r#"{"method":"GET","url":"/","token":"x"}"#, "unknown field"),
         ] {
             let (status, told) = ask(body);

@@ -4,7 +4,7 @@ use crate::admin::{
     Control, ExplainRequest, Explanation, OpenError, OpenRequest, Opened, RevokeError, RevokeRequest,
     RevokeWhich, RevokedView, ServerState,
 };
-use crate::app::explain::{Who, explain};
+use crate::app::explain::{Supposed, Who, explain};
 use crate::app::reload::Reloader;
 use crate::auth::users::User;
 use crate::domain::identity::{Identity, encode_text};
@@ -104,7 +104,9 @@ impl Control for OperatorControl {
 
     fn explain(&self, request: &ExplainRequest) -> Explanation {
         let who = request.who.clone().map_or(Who::Nobody, Who::Claims);
-        explain(&self.reloader.in_force(), &request.method, &request.url, &who)
+        let ExplainRequest { method, url, certificate, .. } = request;
+        let supposed = Supposed { method, url, who: &who, certificate: certificate.as_ref() };
+        explain(&self.reloader.in_force(), &supposed)
     }
 
     fn state(&self) -> ServerState {

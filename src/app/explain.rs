@@ -3,6 +3,8 @@
 //! It reads the table that the gateway looks routes up in, and puts the request to the gateway's own [`decide`]; it asks nobody: no
 //! upstream, no store, no issuer.
 
+mod certificates;
+
 use crate::admin::{Claimed, Explanation};
 use crate::app::{wall_clock, wording};
 use crate::auth::upstream_way::UpstreamWay;
@@ -10,6 +12,7 @@ use crate::auth::{JwtKeys, SignInKind};
 use crate::config::Config;
 use crate::domain::access::{Access, EntryId, Protected};
 use crate::domain::age;
+use crate::domain::certificate::ClientCertificate;
 use crate::domain::decision::{Believed, Credential, Facts, Presented, Rejection, decide};
 use crate::domain::identity::{Claim, Identity, IdentityRef};
 use crate::domain::origin::Origin;
@@ -21,8 +24,11 @@ use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
 use crate::domain::token_facts::TokenFacts;
+use crate::net::tls::Shown;
 use crate::proxy::changes::HeaderChanges;
-use crate::proxy::settings::{Deadline, Encoding, Per, RateSettings, RouteLimits, RouteSettings};
+use crate::proxy::settings::{
+    Deadline, Encoding, IdentityHeader, Per, RateSettings, RouteLimits, RouteSettings,
+};
 use http::Method;
 use std::sync::Arc;
 
@@ -56,10 +62,23 @@ pub struct Said {
     pub whom: Result<Identity, String>,
 }
 
+/// A request that nobody has sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Supposed<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its address, as a browser sees it.
+    pub url: &'a str,
+    /// Who sends it.
+    pub who: &'a Who,
+    /// What the client shows when the connection is opened.
+    pub certificate: Option<&'a Shown>,
+}
+
 /// The explanation, a fact a line. A `url` that no request could have is explained too: it is refused, and why.
-pub fn explain(config: &Config, method: &Method, url: &str, who: &Who) -> Explanation {
+pub fn explain(config: &Config, supposed: &Supposed<'_>) -> Explanation {
     let mut lines = Explanation::default();
-    walk(config, method, url, who, &mut lines);
+    walk(config, supposed, &mut lines);
     lines
 }
 
@@ -68,7 +87,8 @@ fn decision(lines: &mut Explanation, decision: impl std::fmt::Display, why: impl
     lines.say("because", why);
 }
 
-fn walk(config: &Config, method: &Method, url: &str, who: &Who, lines: &mut Explanation) {
+fn walk(config: &Config, supposed: &Supposed<'_>, lines: &mut Explanation) {
+    let Supposed { method, url, .. } = *supposed;
     lines.say("request", format!("{method} {}", url.escape_default()));
     let Some((authority, target)) = split(url) else {
         let why = "this is no URL; write it whole, such as `https://wiki.example.com/x`";
@@ -85,6 +105,10 @@ fn walk(config: &Config, method: &Method, url: &str, who: &Who, lines: &mut Expl
     if !target.is_as_sent() {
         lines.say("read as", target.path());
     }
+    let certificate = match certificates::shown(config, supposed.certificate, lines) {
+        Ok(certificate) => certificate,
+        Err(why) => return decision(lines, "no connection", why),
+    };
     let table = table(config);
     if is_own(target.path()) && table.knows_host(host.name()) {
         return decision(lines, "answered here", "this is one of the gateway's own pages");
@@ -109,7 +133,7 @@ fn walk(config: &Config, method: &Method, url: &str, who: &Who, lines: &mut Expl
         lines.say("proof", format!("401 for a token that is not bound to {bound}"));
     }
     say_limits(&route.limits, lines);
-    let Some(admitted) = weigh(config, method, route, who, lines) else { return };
+    let Some(admitted) = weigh(config, supposed, certificate, route, lines) else { return };
     let decided = match &route.redirect {
         Some(redirect) => format!("{} to {}", redirect.status.as_u16(), redirect.location(&target)),
         None => "passes".to_owned(),
@@ -124,20 +148,22 @@ fn walk(config: &Config, method: &Method, url: &str, who: &Who, lines: &mut Expl
 }
 
 /// A request that passes.
-struct Admitted {
+struct Admitted<'a> {
     why: &'static str,
     /// Whom the upstream is told of.
     credential: Option<Credential>,
+    certificate: Option<&'a ClientCertificate>,
 }
 
 /// What the gateway decides; a refusal is said here.
-fn weigh(
+fn weigh<'a>(
     config: &Config,
-    method: &Method,
+    supposed: &Supposed<'_>,
+    certificate: Option<&'a ClientCertificate>,
     route: &RouteSettings,
-    who: &Who,
     lines: &mut Explanation,
-) -> Option<Admitted> {
+) -> Option<Admitted<'a>> {
+    let Supposed { method, who, .. } = *supposed;
     if let (Access::Protected(protected), Who::Token(said)) = (&route.access, who)
         && let Some((_, Said { entry, whom: Err(would) })) = first_said(config, protected, said)
     {
@@ -156,7 +182,7 @@ fn weigh(
         upgrade: false,
         foreign: false,
         preflight: false,
-        certificate: None,
+        certificate,
         now: OPENED_AT,
         wall: Some(wall_clock()),
         proved_key: None,
@@ -169,7 +195,7 @@ fn weigh(
                 (_, None) => "no credential is needed here (`optional: true`)",
                 (_, Some(_)) => "the rule holds",
             };
-            return Some(Admitted { why, credential });
+            return Some(Admitted { why, credential, certificate });
         }
         Err(refused) => refused,
     };
@@ -187,7 +213,8 @@ fn weigh(
         other => decision(lines, "refused", other),
     }
     if let Some(credential) = &refused.credential {
-        say_parts(&protected.allow, credential.identity(), &circumstances(protected, credential), 0, lines);
+        let circumstances = circumstances(protected, credential, certificate);
+        say_parts(&protected.allow, credential.identity(), &circumstances, 0, lines);
     }
     None
 }
@@ -208,9 +235,10 @@ fn without_bindings(access: &Access) -> Access {
     }
 }
 
-fn say_rule(route: &RouteSettings, admitted: &Admitted, lines: &mut Explanation) {
+fn say_rule(route: &RouteSettings, admitted: &Admitted<'_>, lines: &mut Explanation) {
     if let (Access::Protected(protected), Some(credential)) = (&route.access, &admitted.credential) {
-        say_parts(&protected.allow, credential.identity(), &circumstances(protected, credential), 0, lines);
+        let circumstances = circumstances(protected, credential, admitted.certificate);
+        say_parts(&protected.allow, credential.identity(), &circumstances, 0, lines);
     }
 }
 
@@ -219,7 +247,7 @@ fn say_forwarding(
     config: &Config,
     target: &Target<'_>,
     route: &RouteSettings,
-    admitted: &Admitted,
+    admitted: &Admitted<'_>,
     lines: &mut Explanation,
 ) {
     lines.say("upstream", wording::upstream(config, route));
@@ -237,6 +265,7 @@ fn say_forwarding(
             say_headers(config, route, credential.identity(), by_cookie, lines);
         }
     }
+    certificates::say_headers(config, route, admitted.certificate, lines);
     if let Some(changes) = &route.changes {
         say_changes("request", &changes.request, lines);
         say_changes("answer", &changes.response, lines);
@@ -257,7 +286,12 @@ fn say_changes(message: &str, changes: &HeaderChanges, lines: &mut Explanation) 
     }
 }
 
-fn say_cross_origin(method: &Method, route: &RouteSettings, admitted: &Admitted, lines: &mut Explanation) {
+fn say_cross_origin(
+    method: &Method,
+    route: &RouteSettings,
+    admitted: &Admitted<'_>,
+    lines: &mut Explanation,
+) {
     let Access::Protected(protected) = &route.access else { return };
     if admitted.credential.as_ref().and_then(Credential::session).is_some() && !method.is_safe() {
         let listed: Vec<String> = protected.cross_origin.iter().map(Origin::to_string).collect();
@@ -394,9 +428,13 @@ fn session(config: &Config, entry: EntryId, sign_in: &str, identity: &Identity) 
 }
 
 /// What a rule looks at besides claims, as far as it can be supposed.
-fn circumstances(protected: &Protected, credential: &Credential) -> Circumstances<'static> {
+fn circumstances<'a>(
+    protected: &Protected,
+    credential: &Credential,
+    certificate: Option<&'a ClientCertificate>,
+) -> Circumstances<'a> {
     let ago = age::authenticated_ago(credential, &protected.dated, OPENED_AT, Some(wall_clock()));
-    Circumstances { authenticated_ago: ago, ..Circumstances::default() }
+    Circumstances { authenticated_ago: ago, certificate, ..Circumstances::default() }
 }
 
 /// Each part of a rule with its outcome, indented by depth.
@@ -412,7 +450,9 @@ fn say_parts(
         Rule::All(parts) => ("all of".to_owned(), parts),
         Rule::Any(parts) => ("any of".to_owned(), parts),
         Rule::Not(part) => ("not".to_owned(), std::slice::from_ref(part)),
-        Rule::Certificate(_) => (format!("{rule} (here none is shown)"), &[]),
+        Rule::Certificate(_) if circumstances.certificate.is_none() => {
+            (format!("{rule} (here none is shown)"), &[])
+        }
         Rule::AuthAge(_) => (format!("{rule} (counts from the sign-in, or `auth_time`)"), &[]),
         other => (other.to_string(), &[]),
     };
@@ -441,18 +481,21 @@ fn say_headers(
             }
             continue;
         }
+        // What is said of a certificate is said on every route.
         if header.certificate.is_some() {
-            lines
-                .say("header", format!("{}: (of the client's certificate, where there is one)", header.name));
             continue;
         }
         let Some(claim) = identity.claim(&header.claim) else { continue };
-        let encoded = Claim::header_form(claim);
-        let value = match header.encoding {
-            Encoding::Percent => encoded.to_owned(),
-            Encoding::Utf8 => crate::domain::identity::decode(encoded),
-        };
+        let value = header_value(header, Claim::header_form(claim));
         lines.say("header", format!("{}: {value}", header.name));
+    }
+}
+
+/// What the application reads in a header.
+fn header_value(header: &IdentityHeader, encoded: &str) -> String {
+    match header.encoding {
+        Encoding::Percent => encoded.to_owned(),
+        Encoding::Utf8 => crate::domain::identity::decode(encoded),
     }
 }
 

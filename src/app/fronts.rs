@@ -1,6 +1,7 @@
 //! The listeners of a file, as requests see them; and what becomes of those that are bound when a newer file comes.
 
 use crate::config::Config;
+use crate::domain::time::Timestamp;
 use crate::proxy::settings::{External, ListenerSettings};
 use crate::proxy::snapshot::{Front, Snapshot};
 use std::collections::HashMap;
@@ -46,5 +47,18 @@ fn place(listener: &ListenerSettings, before: Option<&Front>) -> Placed {
             hsts: listener.hsts.clone(),
             redirect: listener.redirect.clone(),
         },
+    }
+}
+
+/// Leaves OCSP responses off that have become too old by this instant of the wall clock, and tells of each.
+pub(super) fn look_at_staples(fronts: &[Front], now: Timestamp) {
+    for terms in fronts.iter().filter_map(|front| front.tls.as_ref()) {
+        for expired in terms.look_at_staples(now) {
+            tracing::warn!(
+                "`{}` has expired at {}, and is no longer handed out; write a newer answer of the responder into it",
+                expired.file,
+                expired.until
+            );
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::app::care;
 use crate::app::clock::SystemClock;
+use crate::app::fronts;
 use crate::app::reload::Reloader;
 use crate::app::supervisor;
 use crate::app::upgrade::Former;
@@ -483,6 +484,7 @@ async fn housekeeping(parts: Arc<Parts>, clock: Arc<SystemClock>) {
             parts.sweep(parts.clock.now());
         }
         parts.revoked.sweep(parts.clock.wall());
+        fronts::look_at_staples(&parts.snapshot.load().fronts, parts.clock.wall());
         if let Some(step) = clock.step() {
             parts.note_clock_step(step);
         }

@@ -4,15 +4,20 @@ use super::sessions::{connect, expect};
 use super::{ExplainArgs, Failure, print};
 use crate::admin::{Claimed, Explanation};
 use crate::app::build::{self, Loaded};
-use crate::app::explain::{Said, Who, explain};
+use crate::app::explain::{Said, Supposed, Who, explain};
 use crate::app::wall_clock;
 use crate::auth::JwtKeys;
 use crate::auth::bearer::{self, BearerRefusal};
 use crate::auth::jwt::{Check, Outcome, TOKEN_BYTES_MAX};
 use crate::domain::identity::{ClaimValue, EMAIL, GROUPS};
 use crate::domain::secret::Secret;
+use crate::net::tls::Shown;
 use serde_json::{Map, Value, json};
+use std::fs::File;
 use std::io::Read;
+
+/// A chain in PEM is some kilobytes long.
+const CERTIFICATE_BYTES_MAX: u64 = 48 * 1024;
 
 /// Explains one request.
 pub(super) fn explain_request(args: &ExplainArgs) -> Result<(), Failure> {
@@ -34,7 +39,21 @@ pub(super) fn explain_request(args: &ExplainArgs) -> Result<(), Failure> {
         }
         (None, None) => Who::Nobody,
     };
-    print(&explain(&loaded.config, &args.method, &args.url, &who).to_string())
+    let certificate = certificate(args)?;
+    let supposed =
+        Supposed { method: &args.method, url: &args.url, who: &who, certificate: certificate.as_ref() };
+    print(&explain(&loaded.config, &supposed).to_string())
+}
+
+/// The certificate that is supposed to be shown.
+fn certificate(args: &ExplainArgs) -> Result<Option<Shown>, Failure> {
+    let Some(file) = &args.client_certificate else { return Ok(None) };
+    let wrong = |what: String| Failure::failed(format!("`{}` {what}", file.display()));
+    let mut pem = Vec::new();
+    File::open(file)
+        .and_then(|open| open.take(CERTIFICATE_BYTES_MAX).read_to_end(&mut pem))
+        .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    Shown::read(&pem).map(Some).map_err(|error| wrong(error.to_string()))
 }
 
 fn claimed(subject: &str, args: &ExplainArgs) -> Claimed {
@@ -63,6 +82,8 @@ fn ask_running(args: &ExplainArgs) -> Result<Explanation, Failure> {
     say("groups", (!args.groups.is_empty()).then(|| json!(args.groups)));
     let claims: Map<String, Value> =
         args.claims.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    // The certificates alone: a key that stands beside them stays here.
+    say("client_certificate", certificate(args)?.map(|shown| json!(shown.pem())));
     say("claims", (!claims.is_empty()).then_some(Value::Object(claims)));
     let client = connect(&args.admin)?;
     let reply = client.post("/explain", &Value::Object(body).to_string()).map_err(Failure::failed)?;

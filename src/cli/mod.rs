@@ -74,6 +74,7 @@ enum Command {
         vestibule explain -c vestibule.yaml GET https://wiki.example.com/admin\n  \
         vestibule explain -c vestibule.yaml GET https://wiki.example.com/admin --subject alice --groups ops,dev\n  \
         vestibule explain -c vestibule.yaml GET https://wiki.example.com/api --token - <token.txt\n  \
+        vestibule explain -c vestibule.yaml GET https://wiki.example.com/admin --subject alice --client-certificate alice.crt\n  \
         vestibule explain --live -c vestibule.yaml GET https://wiki.example.com/admin --subject alice")]
     Explain(ExplainArgs),
     /// Print the JSON Schema of the configuration, for editors
@@ -171,6 +172,9 @@ struct ExplainArgs {
     /// Suppose this bearer token; only `-`, which reads it from standard input: arguments are seen by everybody
     #[arg(long, value_name = "-", value_parser = ["-"])]
     token: Option<String>,
+    /// Suppose that the client shows this certificate: PEM, its own first, then its issuers
+    #[arg(long, value_name = "FILE")]
+    client_certificate: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

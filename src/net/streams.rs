@@ -175,7 +175,7 @@ impl Tie {
         }
         match session.settle(now, clocks) {
             State::Ended(end) => Some(Cut::Ended(end)),
-            _ => None,
+            State::Live => None,
         }
     }
 }

@@ -9,6 +9,9 @@ import subprocess
 import time
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509 import ocsp
 from playwright.sync_api import expect, sync_playwright
 
 from conftest import CHROMIUM, Process, binary, free_port
@@ -130,6 +133,17 @@ def until_told(secured, *texts):
         time.sleep(0.2)
 
 
+def said_long_ago(folder):
+    """What the authority said of the certificate until yesterday; OpenSSL's responder has no past."""
+    ca, server = (x509.load_pem_x509_certificate((folder / name).read_bytes()) for name in ("ca.crt", "server.crt"))
+    key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+    yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+    builder = ocsp.OCSPResponseBuilder().responder_id(ocsp.OCSPResponderEncoding.HASH, ca).add_response(
+        server, ca, hashes.SHA1(), ocsp.OCSPCertStatus.GOOD, yesterday - datetime.timedelta(days=1), yesterday, None, None
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
 def test_what_the_authority_says_of_the_certificate_reaches_the_client(secured):
     folder = secured.folder
     assert "OCSP response: no response sent" in stapled(secured)
@@ -142,6 +156,11 @@ def test_what_the_authority_says_of_the_certificate_reaches_the_client(secured):
     openssl(*response)
     until_told(secured, "OCSP Response Status: successful", "Cert Status: good")
     (folder / "index.txt").write_text(f"R\t{until}\t200101000000Z\t{serial}\tunknown\t/CN=localhost\n")
+    openssl(*response)
+    until_told(secured, "Cert Status: revoked")
+    # It counts until the instant that it names.
+    (folder / "server.crt.ocsp").write_bytes(said_long_ago(folder))
+    until_told(secured, "OCSP response: no response sent", "Verify return code: 0 (ok)")
     openssl(*response)
     until_told(secured, "Cert Status: revoked")
     # A client would break off over half of one.

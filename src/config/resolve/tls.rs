@@ -7,7 +7,7 @@ use super::secrets::read_bounded;
 use super::{Resolver, reason};
 use crate::domain::route::HostPattern;
 use crate::domain::time::Timestamp;
-use crate::net::tls::{CertificateError, Clients, ServerCertificate, TlsSettings};
+use crate::net::tls::{CertificateError, Clients, ServerCertificate, StapleError, TlsSettings};
 use crate::proxy::settings::{External, ListenerSettings, RedirectSettings, RouteSettings};
 use http::HeaderValue;
 use std::collections::BTreeSet;
@@ -77,22 +77,30 @@ impl Resolver<'_> {
         }
     }
 
-    /// The OCSP response beside a certificate, if there is one; its coming and going is a change. A broken one is told and left out:
-    /// a certificate serves without.
+    /// The OCSP response beside a certificate, if there is one; its coming and going is a change. A broken or expired one is told and
+    /// left out: a certificate serves without.
     fn staple(&mut self, certificate: &mut ServerCertificate, path: &str, at: &At) {
         let path = format!("{path}.ocsp");
         let place = self.place(&path);
         self.files.push(place.clone());
+        let mut remedy =
+            "write the responder's answer into it as it is (`openssl ocsp -respout`), or remove it";
         let wrong = match read_bounded(&place, STAPLE_BYTES_MAX) {
-            Ok(response) if response.len() as u64 <= STAPLE_BYTES_MAX => match certificate.staple(response) {
-                Ok(()) => return,
-                Err(error) => error.to_string(),
-            },
+            Ok(response) if response.len() as u64 <= STAPLE_BYTES_MAX => {
+                match certificate.staple(&path, response, self.now) {
+                    Ok(()) => return,
+                    Err(error) => {
+                        if let StapleError::Expired(_) = error {
+                            remedy = "write a newer answer of the responder into it; it is taken up when it changes";
+                        }
+                        error.to_string()
+                    }
+                }
+            }
             Ok(_) => "is longer than 64 KiB".to_owned(),
             Err(error) if error.kind() == ErrorKind::NotFound => return,
             Err(error) => format!("cannot be read ({})", reason(&error)),
         };
-        let remedy = "write the responder's answer into it as it is (`openssl ocsp -respout`), or remove it";
         self.notes.warn(at, &path, format!("{wrong}, and is not handed out"), remedy);
     }
 

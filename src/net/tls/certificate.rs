@@ -1,7 +1,7 @@
 //! A certificate of ours: read from PEM, its key tried on it, and what it says of itself.
 
 use super::provider;
-use super::staple::{self, StapleError};
+use super::staple::{Staple, StapleError};
 use crate::domain::time::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -47,6 +47,7 @@ impl CertificateError {
 pub struct ServerCertificate {
     file: String,
     pub(super) key: Arc<CertifiedKey>,
+    pub(super) staple: Option<Arc<Staple>>,
     /// DNS names that it is for, in lower case; `*.example.com` for one label more.
     pub(super) names: Vec<String>,
     /// IP addresses that it is for, as URLs write them.
@@ -73,6 +74,7 @@ impl ServerCertificate {
         Ok(Self {
             file: file.to_owned(),
             key: Arc::new(certified),
+            staple: None,
             names: alternative_names(&read, |name| match name {
                 GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
                 _ => None,
@@ -86,13 +88,19 @@ impl ServerCertificate {
         })
     }
 
-    /// Hands out this OCSP response (DER) with it; one that clients could not read is refused, and changes nothing.
-    pub fn staple(&mut self, response: Vec<u8>) -> Result<(), StapleError> {
+    /// Hands out this OCSP response (DER), which came from `file`, for as long as it counts. One that clients could not read, or that
+    /// counts no longer at `now`, is refused and changes nothing.
+    pub fn staple(
+        &mut self,
+        file: &str,
+        response: Vec<u8>,
+        now: Option<Timestamp>,
+    ) -> Result<(), StapleError> {
         let own = self.key.cert.first().ok_or(StapleError::OtherCertificate)?;
         let (_, read) =
             x509_parser::parse_x509_certificate(own).map_err(|_| StapleError::OtherCertificate)?;
-        staple::check(&response, read.raw_serial())?;
-        Arc::make_mut(&mut self.key).ocsp = Some(response);
+        let staple = Staple::new(file.to_owned(), &self.key, read.raw_serial(), response, now)?;
+        self.staple = Some(Arc::new(staple));
         Ok(())
     }
 

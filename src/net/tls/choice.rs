@@ -1,6 +1,7 @@
 //! Which certificate a client sees: by the name that it asks for (SNI, RFC 6066 §3).
 
 use super::certificate::ServerCertificate;
+use super::staple::Staple;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::borrow::Cow;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 /// The certificates of a listener by name. The first one is for whoever asks for no name, or for one that none has.
 #[derive(Debug)]
 pub(super) struct Choice {
-    keys: Vec<Arc<CertifiedKey>>,
+    keys: Vec<(Arc<CertifiedKey>, Option<Arc<Staple>>)>,
     /// Whole names, and what stands behind the `*.` of others, each to its certificates in the file's order.
     exact: HashMap<String, Vec<usize>>,
     below: HashMap<String, Vec<usize>>,
@@ -20,7 +21,7 @@ impl Choice {
     pub(super) fn new(certificates: &[ServerCertificate]) -> Self {
         let mut choice = Self { keys: Vec::new(), exact: HashMap::new(), below: HashMap::new() };
         for (number, certificate) in certificates.iter().enumerate() {
-            choice.keys.push(certificate.key.clone());
+            choice.keys.push((certificate.key.clone(), certificate.staple.clone()));
             for name in &certificate.names {
                 let (names, name) = match name.strip_prefix("*.") {
                     Some(parent) => (&mut choice.below, parent),
@@ -51,9 +52,10 @@ impl ResolvesServerCert for Choice {
         let named = hello.server_name().map_or(&[][..], |name| self.for_name(name));
         // Of several for one name the first whose kind of key the client knows.
         let fits =
-            |number: &&usize| self.keys[**number].key.choose_scheme(hello.signature_schemes()).is_some();
+            |number: &&usize| self.keys[**number].0.key.choose_scheme(hello.signature_schemes()).is_some();
         let chosen = named.iter().find(fits).or(named.first()).copied().unwrap_or(0);
-        self.keys.get(chosen).cloned()
+        let (plain, staple) = self.keys.get(chosen)?;
+        Some(staple.as_deref().and_then(Staple::stapled).unwrap_or(plain).clone())
     }
 }
 

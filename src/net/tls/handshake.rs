@@ -1,9 +1,8 @@
 //! One handshake: a socket, maybe with bytes that were read before, → TLS on it, or why not.
 
-use super::{Secured, TlsTerms, subject};
+use super::{Secured, TlsTerms, shown};
 use crate::domain::certificate::ClientCertificate;
 use crate::net::rewound::Rewound;
-use aws_lc_rs::digest::{SHA256, digest};
 use rustls::server::ServerConnection;
 use rustls::{Error, PeerIncompatible, ProtocolVersion};
 use std::io;
@@ -78,10 +77,7 @@ pub(crate) async fn settle(
 /// The certificate that the client has proved to hold; it was verified before the handshake came to its end.
 fn certificate_of(session: &ServerConnection) -> Result<Option<ClientCertificate>, HandshakeEnd> {
     let Some(der) = session.peer_certificates().and_then(<[_]>::first) else { return Ok(None) };
-    let (_, read) =
-        x509_parser::parse_x509_certificate(der).map_err(|_| HandshakeEnd::Failed("client_certificate"))?;
-    let fingerprint = digest(&SHA256, der);
-    Ok(Some(ClientCertificate::new(subject::written(read.subject()), fingerprint.as_ref())))
+    shown::certificate_of(der).map(Some).ok_or(HandshakeEnd::Failed("client_certificate"))
 }
 
 fn word(error: &io::Error) -> &'static str {

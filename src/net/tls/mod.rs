@@ -7,14 +7,17 @@
 mod certificate;
 mod choice;
 pub(crate) mod handshake;
+mod shown;
 mod staple;
 mod subject;
 
 pub use certificate::{CertificateError, ServerCertificate};
 pub use handshake::{HandshakeEnd, SPEAKS_TLS};
-pub use staple::StapleError;
+pub use shown::Shown;
+pub use staple::{Expired, StapleError};
 
 use crate::domain::certificate::ClientCertificate;
+use crate::domain::time::Timestamp;
 use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
@@ -103,7 +106,11 @@ impl TlsSettings {
             // Keys of its own that change every six hours and are kept nowhere.
             config.ticketer = aws_lc_rs::Ticketer::new().expect("the operating system gives random bytes");
         }
-        TlsTerms { config: Arc::new(config), clients: self.clients.as_ref().map(Clients::id) }
+        TlsTerms {
+            config: Arc::new(config),
+            clients: self.clients.as_ref().map(Clients::id),
+            staples: self.certificates.iter().filter_map(|one| one.staple.clone()).collect(),
+        }
     }
 }
 
@@ -112,9 +119,16 @@ impl TlsSettings {
 pub struct TlsTerms {
     config: Arc<ServerConfig>,
     clients: Option<u64>,
+    staples: Arc<[Arc<staple::Staple>]>,
 }
 
 impl TlsTerms {
+    /// Has stapled OCSP responses handed out for as long as they count, by this instant of the wall clock; those that have become too old
+    /// since the last look. Asked every second or so, it keeps the clock out of handshakes.
+    pub fn look_at_staples(&self, now: Timestamp) -> impl Iterator<Item = Expired<'_>> {
+        self.staples.iter().filter_map(move |staple| staple.look(now))
+    }
+
     /// Tells sets of authorities apart: a connection that was opened under another one proves nothing under this one. None:
     /// nobody is asked for a certificate.
     pub fn clients(&self) -> Option<u64> {
