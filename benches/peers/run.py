@@ -29,10 +29,15 @@ ROOT = HERE.parents[1]
 BUSY = 0.1
 
 
+def whole(folder):
+    """A path that holds wherever a contender is started."""
+    return pathlib.Path(folder).resolve()
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", default=ROOT / "target" / "release", help="folder with vestibule and examples/peers_*")
-    parser.add_argument("--wheels", default=ROOT / "target" / "peers", help="virtual environment with Envoy, Caddy and Traefik")
+    parser.add_argument("--target", type=whole, default=ROOT / "target" / "release", help="folder with vestibule and examples/peers_*")
+    parser.add_argument("--wheels", type=whole, default=ROOT / "target" / "peers", help="virtual environment with Envoy, Caddy and Traefik")
     parser.add_argument("--results", default=ROOT / "benches" / "results", help="folder for the tables and plots")
     parser.add_argument("--jobs", default=",".join(job.key for job in contenders.JOBS), help="which, by comma: %(default)s")
     parser.add_argument("--only", default="", help="which contenders, by comma; left out: all")
