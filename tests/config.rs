@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use vestibule::admin::Claimed;
-use vestibule::app::explain::{Said, Who, explain};
+use vestibule::app::explain::{Said, Supposed, Who, explain};
 use vestibule::config::{self, Config, Problems, Warning};
 use vestibule::domain::access::{Access, EntryId};
 use vestibule::domain::decision::{Believed, Credential, Facts, Presented, Rejection, decide};
@@ -447,6 +447,11 @@ fn the_access_table_is_read_at_a_glance() {
     insta::assert_snapshot!(vestibule::cli::check::table(&config, &warnings));
 }
 
+/// What becomes of a request over a connection on which no certificate is shown.
+fn explained(config: &Config, method: &Method, url: &str, who: &Who) -> String {
+    explain(config, &Supposed { method, url, who, certificate: None }).to_string()
+}
+
 #[test]
 fn an_explanation_says_route_rule_and_reason() {
     let folder = Folder::new();
@@ -500,7 +505,7 @@ fn an_explanation_says_route_rule_and_reason() {
         ("GET", "wiki.example.com/page", Who::Nobody),
     ] {
         let method = method.parse().expect("a method");
-        text.push_str(&explain(&config, &method, url, &who).to_string());
+        text.push_str(&explained(&config, &method, url, &who));
         text.push('\n');
     }
     insta::assert_snapshot!(text);
@@ -527,8 +532,7 @@ routes:
     assert_eq!(warnings, []);
     let table = vestibule::cli::check::table(&config, &warnings);
     assert!(table.contains("everybody, without identity; from 10.0.0.0/8, but not 10.0.0.7/32"), "{table}");
-    let of =
-        |path: &str| explain(&config, &Method::GET, &format!("http://any{path}"), &Who::Nobody).to_string();
+    let of = |path: &str| explained(&config, &Method::GET, &format!("http://any{path}"), &Who::Nobody);
     let reports = of("/reports");
     for line in [
         "clients:   403 unless from 10.0.0.0/8, but not 10.0.0.7/32",
@@ -712,7 +716,7 @@ proptest! {
             }
             _ => Who::Nobody,
         };
-        let explained = explain(&config, &method, "https://a.example.com/all/x", &who).to_string();
+        let explained = explained(&config, &method, "https://a.example.com/all/x", &who);
         let [decision, sign] = decided(&config, &method, brought, &identity);
         prop_assert!(
             explained.contains(&format!("decision:  {decision}")) && explained.contains(sign),

@@ -41,13 +41,11 @@ pub(super) fn say_headers(
     let headers = config.upstreams.get(route.upstream).map_or(&[][..], |upstream| &upstream.identity);
     for header in headers {
         let Some(claim) = header.certificate else { continue };
-        match certificate.map(|certificate| certificate.claim(claim)) {
-            Some(Some(value)) => {
-                lines.say("header", format!("{}: {}", header.name, header_value(header, value)))
-            }
-            Some(None) => {}
-            None => lines
-                .say("header", format!("{}: (of the client's certificate, where there is one)", header.name)),
-        }
+        let said = match certificate.map(|certificate| certificate.claim(claim)) {
+            Some(Some(value)) => header_value(header, value),
+            Some(None) => continue,
+            None => "(of the client's certificate, where there is one)".to_owned(),
+        };
+        lines.say("header", format!("{}: {said}", header.name));
     }
 }
