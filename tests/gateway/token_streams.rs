@@ -2,7 +2,7 @@
 
 use crate::support::issuer::{Issuer, Reply};
 use crate::support::tokens::{AUDIENCE, ISSUER, Key};
-use crate::support::wait::unix_now;
+use crate::support::wait::{pause, unix_now};
 use crate::support::{Answer, Gateway, Setup, Upstream, Wire};
 use serde_json::json;
 use std::io::{Read, Write};
@@ -218,7 +218,7 @@ fn where_keys_lie_elsewhere_by_now_those_decide_about_streams() {
     let [first, others] = [published(&[&key]), published(&[&Key::es256()])];
     let set = json!({ "keys": [key.jwk("a")] });
     let same = Issuer::answering(move |_| {
-        std::thread::sleep(LATE);
+        pause(LATE);
         Some(Reply::json(&set))
     });
     let tokens = |url: &str| {
