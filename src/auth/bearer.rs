@@ -7,6 +7,7 @@
 //! forget all verdicts. Both caches are bounded, may forget at any time, and hold no token. Only what was believed is kept by how
 //! recently it was used: a flood of junk pushes out nothing but older junk.
 
+use crate::auth::authority::Authority;
 use crate::auth::believed::{self, Held};
 use crate::auth::issuer::introspection::{Introspection, LookUp};
 use crate::auth::issuer::question::Question;
@@ -209,6 +210,13 @@ impl Bearer {
             }
         }
         Err(farthest.map_or(BearerRefusal::NoEntry, BearerRefusal::Token))
+    }
+
+    /// Who says whether tokens of this entry count; nobody where there is no such entry.
+    pub fn authority(&self, entry: EntryId) -> Option<Authority> {
+        let verifier = self.verifiers.iter().find(|verifier| verifier.id() == entry);
+        let server = || self.asked.iter().find(|one| one.id() == entry).cloned().map(Authority::Server);
+        verifier.map(Verifier::authority).or_else(server)
     }
 
     /// What exactly is wrong with a token that was just refused for this reason, for the log.

@@ -16,6 +16,7 @@ pub use examine::{Check, Outcome};
 pub use refusal::Refusal;
 
 use crate::auth::JwtSettings;
+use crate::auth::authority::Authority;
 use crate::auth::claims::{self, plain};
 use crate::auth::facts;
 use crate::auth::issuer::key_set::KeySet;
@@ -95,6 +96,14 @@ impl Verifier {
         match &self.keys {
             Keys::Fixed(_) | Keys::Asked => 0,
             Keys::Published(set) => set.revision(),
+        }
+    }
+
+    /// Who says which keys count.
+    pub(super) fn authority(&self) -> Authority {
+        match &self.keys {
+            Keys::Fixed(_) | Keys::Asked => Authority::File,
+            Keys::Published(set) => Authority::Keys(set.clone()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Ways to prove who you are, one file each.
 
 pub mod assertion;
+pub mod authority;
 pub mod bearer;
 mod believed;
 pub mod claims;

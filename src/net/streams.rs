@@ -42,8 +42,19 @@ impl Cut {
     }
 }
 
-/// Tells whether a lasting exchange may go on under the configuration in force, or else why not.
-pub type Standing = Box<dyn Fn() -> Result<(), &'static str> + Send>;
+/// What the configuration in force says to a lasting exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Stands,
+    /// It is cut; the reason is a word for the log.
+    Refused(&'static str),
+    /// Somebody else is being asked: decide again at the next look.
+    Pending,
+}
+
+/// Decides about a lasting exchange by the configuration in force.
+pub type Standing = Box<dyn Fn() -> Verdict + Send>;
 
 /// What a running exchange hangs on.
 struct Tie {
@@ -149,10 +160,16 @@ impl Streams {
             if let Some(cut) = tie.lost(sessions, &clocks, now) {
                 tie.link.cut(cut);
             } else if let Some((decided, standing)) = &mut tie.standing
-                && std::mem::replace(decided, generation) != generation
-                && let Err(reason) = standing()
+                && *decided != generation
             {
-                tie.link.cut(Cut::Refused(reason));
+                match standing() {
+                    Verdict::Stands => *decided = generation,
+                    Verdict::Refused(reason) => {
+                        *decided = generation;
+                        tie.link.cut(Cut::Refused(reason));
+                    }
+                    Verdict::Pending => {}
+                }
             }
         }
     }
@@ -296,19 +313,20 @@ mod tests {
         links[0].decide_again(
             1,
             Box::new(move || match counting.fetch_add(1, Ordering::Relaxed) {
-                0 => Ok(()),
-                _ => Err("not_allowed"),
+                0 => Verdict::Pending,
+                1 => Verdict::Stands,
+                _ => Verdict::Refused("not_allowed"),
             }),
         );
         for (generation, expected) in
-            [(1, None), (2, None), (2, None), (3, Some(Cut::Refused("not_allowed")))]
+            [(1, None), (2, None), (2, None), (2, None), (3, Some(Cut::Refused("not_allowed")))]
         {
             streams.look(&table, generation, secs(1));
             assert_eq!(cuts(&links), [expected, None], "generation {generation}");
         }
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        assert_eq!(asked.load(Ordering::Relaxed), 3, "once more where it had to wait");
         // A connection's next exchange inherits nothing.
-        links[1].decide_again(1, Box::new(|| Err("not_allowed")));
+        links[1].decide_again(1, Box::new(|| Verdict::Refused("not_allowed")));
         links[1].untie();
         links[1].tie(sessions[1].clone(), true);
         streams.look(&table, 9, secs(1));

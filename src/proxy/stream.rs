@@ -10,27 +10,36 @@
 //! On public routes nothing is decided by a session; but where the application was given what a visitor's session holds, the
 //! answer is that visitor's, and if it lasts, it ends with the session too.
 
+use crate::auth::authority::Authority;
 use crate::auth::bearer::BearerRefusal;
-use crate::domain::access::{Access, Protected};
-use crate::domain::decision::{Admission, Credential, Facts, Presented, Rejection, decide};
+use crate::domain::access::{Access, EntryId, Protected};
+use crate::domain::decision::{Admission, Believed, Credential, Facts, Presented, Rejection, decide};
 use crate::domain::session::Cause;
 use crate::domain::target::{Host, Target};
-use crate::net::streams::Standing;
+use crate::domain::time::Timestamp;
+use crate::net::streams::{Standing, Verdict};
 use crate::net::tls::Secured;
 use crate::proxy::admit::{self, Asking, Way};
 use crate::proxy::context::Context;
 use crate::proxy::parts::Parts;
+use crate::proxy::revocation;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::visit::Patches;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session as Exchange;
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An answer longer than this may last.
 const SHORT_BYTES_MAX: u64 = 1 << 20;
+
+/// So long an exchange goes on while keys are fetched that its token may be verified by; with the looks before and after that, no
+/// longer than a second.
+const PENDING_MAX: Duration = Duration::from_millis(600);
 
 /// What a request asked, as far as decisions depend on it.
 struct Asked {
@@ -38,6 +47,10 @@ struct Asked {
     credential: Credential,
     /// The field that proved it, where that was a bearer token.
     authorization: Option<HeaderValue>,
+    /// Who said that the token counts.
+    authority: Option<Authority>,
+    /// Since when a configuration cannot decide, and its number.
+    pending: Cell<Option<(u64, Timestamp)>>,
     listener: usize,
     secured: Option<Arc<Secured>>,
     client: IpAddr,
@@ -76,9 +89,15 @@ pub(crate) fn answered(
         return;
     }
     let Some(credential) = ctx.admission.as_ref().and_then(Admission::credential).cloned() else { return };
+    let authority = match &credential {
+        Credential::Session(_) => None,
+        Credential::Token(token) => ctx.snapshot.bearer.authority(token.entry),
+    };
     let asked = Asked {
         credential,
         authorization: request.headers.get(AUTHORIZATION).cloned(),
+        authority,
+        pending: Cell::new(None),
         listener: link.listener(),
         secured: link.secured().cloned(),
         client: ctx.client,
@@ -88,7 +107,11 @@ pub(crate) fn answered(
         headers: admit::decisive(&request.method, &request.headers),
     };
     let parts = parts.clone();
-    let standing: Standing = Box::new(move || asked.stands(&parts));
+    let standing: Standing = Box::new(move || match asked.stands(&parts) {
+        Ok(()) => Verdict::Stands,
+        Err(NotNow::Refused(reason)) => Verdict::Refused(reason),
+        Err(NotNow::Pending) => Verdict::Pending,
+    });
     link.decide_again(ctx.snapshot.generation, standing);
 }
 
@@ -102,20 +125,32 @@ fn may_last(answer: &ResponseHeader, length: Option<u64>, ctx: &Context) -> bool
     length.is_none_or(|length| length > SHORT_BYTES_MAX)
 }
 
+/// Why an exchange does not go on for good.
+enum NotNow {
+    Refused(&'static str),
+    Pending,
+}
+
+impl From<&'static str> for NotNow {
+    fn from(reason: &'static str) -> Self {
+        Self::Refused(reason)
+    }
+}
+
 impl Asked {
     /// What the configuration in force says to the same request: why not, if it refuses.
-    fn stands(&self, parts: &Parts) -> Result<(), &'static str> {
+    fn stands(&self, parts: &Parts) -> Result<(), NotNow> {
         let snapshot = parts.snapshot.load_full();
         let (Ok(host), Ok(target)) = (Host::parse(self.host.as_bytes()), Target::parse(&self.target)) else {
-            return Err("no_route");
+            return Err("no_route".into());
         };
         if !snapshot.fronts[self.listener].still_believes(self.secured.as_deref()) {
-            return Err(Rejection::Misdirected.reason());
+            return Err(Rejection::Misdirected.reason().into());
         }
         let route = match admit::way(&snapshot, &host, &target, &self.method) {
             Ok(Way::Route(route)) => route,
-            Ok(Way::Own(_)) => return Err("no_route"),
-            Err(rejection) => return Err(rejection.reason()),
+            Ok(Way::Own(_)) => return Err("no_route".into()),
+            Err(rejection) => return Err(rejection.reason().into()),
         };
         let asking = Asking {
             snapshot: &snapshot,
@@ -130,17 +165,17 @@ impl Asked {
         if let Some(limits) = &snapshot.route[route].limits
             && !limits.admits(self.client)
         {
-            return Err(Rejection::ClientAddress.reason());
+            return Err(Rejection::ClientAddress.reason().into());
         }
         let access = &snapshot.route[route].access;
         let Access::Protected(protected) = access else { return Ok(()) };
-        let (credential, proved_key) = self.presented(&snapshot, protected)?;
+        let (credential, proved_key) = self.presented(&snapshot, protected, asking.now)?;
         let facts = Facts { proved_key, ..admit::facts(&asking, access, &self.method, &self.headers) };
         match decide(access, facts, Presented::Credential(credential)) {
             Ok(admission) if admission.credential().is_some() => Ok(()),
             // Where the route is open to all by now, the identity that the stream was opened with still is not believed.
-            Ok(_) => Err(Cause::OtherWay.reason()),
-            Err(refused) => Err(refused.rejection.reason()),
+            Ok(_) => Err(Cause::OtherWay.reason().into()),
+            Err(refused) => Err(refused.rejection.reason().into()),
         }
     }
 
@@ -149,26 +184,58 @@ impl Asked {
         &self,
         snapshot: &Snapshot,
         protected: &Protected,
-    ) -> Result<(Credential, Option<[u8; 32]>), &'static str> {
-        let held = match &self.credential {
+        now: Timestamp,
+    ) -> Result<(Credential, Option<[u8; 32]>), NotNow> {
+        let token = match &self.credential {
             // With the claims of today, not those that the stream was opened with.
             Credential::Session(session) => return Ok((Credential::Session(session.current()), None)),
-            Credential::Token(held) => held,
+            Credential::Token(held) => self.believed(snapshot, protected, held, now)?,
         };
-        let authorization = self.authorization.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
-        // As of when it was believed: a download that goes on when its token has ended is not this file's business.
-        let token = match snapshot.bearer.believe(authorization, &protected.tokens, held.verified_at) {
-            Ok(token) => token,
-            // Nobody can say at once; what the same entry said before counts as long as answers are kept.
-            Err(BearerRefusal::Ask(_) | BearerRefusal::Unavailable(_))
-                if protected.tokens.contains(&held.entry) =>
-            {
-                held.clone()
-            }
-            Err(refusal) => return Err(refusal.reason()),
-        };
+        if let Some(reason) = revocation::refusal(snapshot, &token, token.verified_at) {
+            return Err(reason.into());
+        }
         // The proof was for the request, and the token is the same.
         let proved_key = token.token.confirmation.as_ref().and_then(|bound| bound.jkt()).copied();
         Ok((Credential::Token(token), proved_key))
+    }
+
+    /// What the entries of today make of the token, as of when it was believed: a download that goes on when its token has ended is
+    /// not this file's business.
+    fn believed(
+        &self,
+        snapshot: &Snapshot,
+        protected: &Protected,
+        held: &Arc<Believed>,
+        now: Timestamp,
+    ) -> Result<Arc<Believed>, NotNow> {
+        let is_listed = protected.tokens.contains(&held.entry);
+        let today = snapshot.bearer.authority(held.entry);
+        let is_same =
+            is_listed && self.authority.as_ref().zip(today).is_some_and(|(before, today)| before.is(&today));
+        if self.authority.as_ref().is_some_and(Authority::is_server) {
+            // What a server said counts as long as its entry is what it was. Else each reload would ask about every stream.
+            return if is_same { Ok(held.clone()) } else { Err("other_entry".into()) };
+        }
+        let is_asked = |entry: EntryId| snapshot.bearer.authority(entry).is_some_and(|one| one.is_server());
+        let entries = protected.tokens.iter().copied().filter(|&entry| !is_asked(entry));
+        let entries: Vec<EntryId> = entries.collect();
+        let authorization = self.authorization.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        match snapshot.bearer.believe(authorization, &entries, held.verified_at) {
+            Ok(token) => Ok(token),
+            Err(why @ (BearerRefusal::Ask(_) | BearerRefusal::Unavailable(_))) => {
+                let (number, since) = self.pending.get().unwrap_or((snapshot.generation, now));
+                let since = if number == snapshot.generation { since } else { now };
+                self.pending.set(Some((snapshot.generation, since)));
+                if now.since(since) < PENDING_MAX {
+                    Err(NotNow::Pending)
+                } else if is_same {
+                    // Nobody can say, and the file says what it said.
+                    Ok(held.clone())
+                } else {
+                    Err(why.reason().into())
+                }
+            }
+            Err(why) => Err(why.reason().into()),
+        }
     }
 }

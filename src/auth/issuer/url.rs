@@ -76,9 +76,7 @@ impl IssuerUrl {
     pub fn is_loopback(&self) -> bool {
         let host = self.0.host().unwrap_or_default().to_ascii_lowercase();
         let literal = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        host == "localhost"
-            || host.ends_with(".localhost")
-            || literal.is_ok_and(|address| address.is_loopback())
+        is_own_name(&host) || literal.is_ok_and(|address| address.is_loopback())
     }
 
     fn is_tls(&self) -> bool {
@@ -104,6 +102,11 @@ impl IssuerUrl {
             format!("{origin}/.well-known/oauth-authorization-server{path}"),
         ]
     }
+}
+
+/// Whether a name, in small letters, is this machine's wherever it is asked for (RFC 6761 §6.3).
+pub(super) fn is_own_name(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 impl fmt::Display for IssuerUrl {
