@@ -308,7 +308,8 @@ struct ShowArgs {
     #[command(flatten)]
     admin: AdminArgs,
     /// The session's public id, as the list and the logs show it
-    #[arg(value_name = "ID")]
+    // One in 64 begins with a hyphen.
+    #[arg(value_name = "ID", allow_hyphen_values = true)]
     id: String,
     /// Print JSON
     #[arg(long)]
@@ -320,7 +321,12 @@ struct EndArgs {
     #[command(flatten)]
     admin: AdminArgs,
     /// The session's public id, as the list and the logs show it
-    #[arg(value_name = "ID", conflicts_with = "filters", required_unless_present = "filters")]
+    #[arg(
+        value_name = "ID",
+        allow_hyphen_values = true,
+        conflicts_with = "filters",
+        required_unless_present = "filters"
+    )]
     id: Option<String>,
     #[command(flatten)]
     filters: FilterArgs,

@@ -213,6 +213,10 @@ fn sessions_are_listed_and_ended_from_the_command_line() {
     let lines = list(&["--json", "--subject", "bob"]).out;
     let bobs: Value = serde_json::from_str(lines.trim_end()).expect("one JSON object a line");
     let id = bobs["id"].as_str().expect("an id");
+    for verb in ["show", "end"] {
+        let unknown = run(folder, &["sessions", verb, "-c", "vestibule.yaml", "-eAAAAAAAAAAAAAAAAAAAA"], "");
+        assert!(!unknown.err.contains("unexpected argument"), "an id may begin with a hyphen: {unknown:?}");
+    }
     let shown = run(folder, &["sessions", "show", "-c", "vestibule.yaml", id], "");
     assert!(shown.code == 0 && shown.out.contains("bob"), "{shown:?}");
     assert_eq!(run(folder, &["sessions", "end", "-c", "vestibule.yaml", id], "").code, 0);
