@@ -31,7 +31,7 @@ use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::server::ShutdownWatch;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
@@ -63,6 +63,8 @@ pub struct Link {
     last_answer: Mutex<Vec<u8>>,
     secured: OnceLock<Arc<Secured>>,
     recall: Mutex<Option<Recall>>,
+    /// Where in memory the head of the running request lies. One thread writes.
+    head: (AtomicUsize, AtomicUsize),
     last_token: Mutex<LastToken>,
     last_session: Mutex<LastSession>,
     /// The connection closes with the answer to the running request.
@@ -84,6 +86,7 @@ impl Link {
             last_answer: Mutex::default(),
             secured: OnceLock::new(),
             recall: Mutex::new(None),
+            head: (AtomicUsize::new(0), AtomicUsize::new(0)),
             last_token: Mutex::default(),
             last_session: Mutex::default(),
             last: AtomicBool::new(false),
@@ -150,6 +153,13 @@ impl Link {
     /// What the last request of the connection was given.
     pub fn recall(&self) -> MutexGuard<'_, Option<Recall>> {
         self.recall.lock()
+    }
+
+    /// Whether a field may be remembered: it is a known line's, and no part of the running request's head, all of which it would hold as
+    /// long as the connection idles.
+    pub fn may_remember(&self, value: &HeaderValue) -> bool {
+        let (start, length) = (self.head.0.load(Ordering::Relaxed), self.head.1.load(Ordering::Relaxed));
+        length > 0 && !(start..=start + length).contains(&value.as_bytes().as_ptr().addr())
     }
 
     /// The last bearer token of the connection.
@@ -409,6 +419,8 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
                 let is_old = wire.age() >= timeouts.max_age;
                 let keep_alive = framing.keep_alive && !is_old;
                 link.last.store(is_old, Ordering::Relaxed);
+                link.head.0.store(bytes.as_ptr().addr(), Ordering::Relaxed);
+                link.head.1.store(bytes.len(), Ordering::Relaxed);
                 *link.fields.lock() = Some((fields, framing.is_plain().then_some(bytes)));
                 link.taken.store(false, Ordering::Relaxed);
                 link.heard.store(0, Ordering::Relaxed);

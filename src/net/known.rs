@@ -9,23 +9,25 @@
 
 use crate::domain::head::Place;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderName, HeaderValue};
 
 /// Lines that are known of one connection.
 const LINES_MAX: usize = 24;
-/// Bytes in all of them: an idle connection stays small.
+/// Bytes in all of them: an idle connection stays small. With what is beside each line, 8 KiB at most.
 const BYTES_MAX: usize = 2048;
 /// How often a connection is learnt: behind another proxy each request may be somebody else's.
 const LESSONS_MAX: u8 = 8;
 /// How many lines may have gone or changed between two that are known.
 const SKIPPED_MAX: usize = 3;
 
-/// What is known of a connection's lines.
-#[derive(Debug, Default)]
+/// What is known of a connection's lines. There are credentials among them, so that it has no `Debug`.
+#[derive(Default)]
 pub(crate) struct Known {
     lines: Vec<Line>,
+    /// What is left of the one block of memory that all lines share: they lie side by side, and are counted in one place.
+    room: BytesMut,
     /// Bytes of `lines`.
     bytes: usize,
     lessons: u8,
@@ -37,7 +39,6 @@ pub(crate) struct Known {
     told: usize,
 }
 
-#[derive(Debug)]
 struct Line {
     bytes: Bytes,
     place: Place,
@@ -55,6 +56,7 @@ impl Known {
             self.lessons += 1;
             self.bytes = 0;
             self.lines.clear();
+            self.room = BytesMut::with_capacity(BYTES_MAX);
         }
         (self.at, self.met, self.told) = (0, 0, 0);
     }
@@ -76,7 +78,8 @@ impl Known {
             return;
         }
         // A copy, so that no head is held for the sake of one line.
-        let bytes = Bytes::copy_from_slice(line);
+        self.room.extend_from_slice(line);
+        let bytes = self.room.split().freeze();
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes.slice_ref(place.value(&bytes))) {
             self.bytes += line.len();
             self.lines.push(Line { bytes, place, name: name.clone(), value });

@@ -216,7 +216,9 @@ fn believe(
         None => bearer.fingerprint(authorization.as_bytes())?,
     };
     let believed = bearer.believe_as(fingerprint, authorization.as_bytes(), &protected.tokens, wall)?;
-    if let (None, Some(link)) = (known, asking.link) {
+    if let (None, Some(link)) = (known, asking.link)
+        && link.may_remember(authorization)
+    {
         link.last_token().remember(authorization.clone(), fingerprint);
     }
     Ok(believed)
@@ -257,7 +259,9 @@ fn digest(asking: &Asking<'_>, headers: &HeaderMap) -> Result<TokenDigest, Cause
     };
     let tokens = asking.snapshot.session_tokens.as_ref().ok_or(Cause::Unknown)?;
     let digest = tokens.digest(value).ok_or(Cause::Malformed)?;
-    if let Some((only, link)) = only {
+    if let Some((only, link)) = only
+        && link.may_remember(only)
+    {
         link.last_session().remember(only.clone(), generation, digest);
     }
     Ok(digest)

@@ -78,7 +78,7 @@ fn dress(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) -> Result<(), Rej
         let under = (snapshot.generation, route.upstream);
         recollection(&mut slot, under, credential, &upstream.identity, forwarding.sessions)
     });
-    strip_own_cookies(headers, snapshot, forwarding.outside, recall.as_deref_mut())?;
+    strip_own_cookies(headers, forwarding, recall.as_deref_mut())?;
     if let Some(Credential::Token(believed)) = admission.credential()
         && !route.forward_authorization
     {
@@ -186,10 +186,10 @@ fn strip(headers: &mut HeaderMap, snapshot: &Snapshot, strips_hops: bool) {
 /// Removes our cookies, also under a name of earlier; the others stay byte for byte, several fields joined into one (RFC 9113 §8.2.3).
 fn strip_own_cookies(
     headers: &mut HeaderMap,
-    snapshot: &Snapshot,
-    outside: External,
+    forwarding: &Forwarding<'_>,
     recall: Option<&mut Recall>,
 ) -> Result<(), Rejection> {
+    let Forwarding { snapshot, outside, link, .. } = forwarding;
     let mut fields = headers.get_all(COOKIE).iter();
     let Some(first) = fields.next() else { return Ok(()) };
     // Several fields are rare, and one request's.
@@ -198,7 +198,7 @@ fn strip_own_cookies(
         headers.insert(COOKIE, kept.clone());
         return Ok(());
     }
-    let own = snapshot.own_cookies(outside);
+    let own = snapshot.own_cookies(*outside);
     // Nothing is allocated unless the cookie was renamed while the process ran.
     let with_former: Vec<&str>;
     let names = if snapshot.former_cookies.is_empty() {
@@ -226,7 +226,9 @@ fn strip_own_cookies(
         HeaderValue::from_maybe_shared(Bytes::from(kept)).map_err(|_| Rejection::Internal("cookie"))?;
     value.set_sensitive(true);
     let sent = headers.insert(COOKIE, value.clone());
-    if let (Some(recall), Some(sent)) = (recall, sent) {
+    if let (Some(recall), Some(sent)) = (recall, sent)
+        && link.may_remember(&sent)
+    {
         recall.keep(sent, value);
     }
     Ok(())

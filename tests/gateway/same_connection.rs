@@ -2,8 +2,11 @@
 
 use crate::revocation::{revoke, setup, token};
 use crate::support::tokens::{ISSUER, Key};
-use crate::support::{Gateway, HOST, Upstream, Wire};
+use crate::support::users::{self, User};
+use crate::support::wait::{pause, until};
+use crate::support::{Gateway, HOST, Message, SESSION, Setup, Upstream, Wire};
 use serde_json::json;
+use std::time::Duration;
 
 /// Enough requests for a connection to be learnt and known.
 const AGAIN: usize = 4;
@@ -31,6 +34,12 @@ fn cookies(gateway: &Gateway, who: &str, theme: &str) -> String {
     let browser = gateway.browser();
     browser.sign_in(who);
     format!("Cookie: theme={theme}; {}", browser.stolen_cookie())
+}
+
+/// The session cookie that an answer sets, as it is sent back.
+fn token_set(answer: &Message) -> Option<String> {
+    let pair = answer.header("set-cookie")?.split(';').next()?.to_owned();
+    pair.starts_with(SESSION).then_some(pair)
 }
 
 #[test]
@@ -131,4 +140,95 @@ fn tokens_of_a_connection_are_told_apart_and_revoked() {
     revoke(&gateway, &json!({ "source": ISSUER, "subject": "alice" }));
     assert_eq!(ask(&mut wire, "/api", &[&alice]), 401);
     assert_eq!(ask(&mut wire, "/api", &[&bob]), 200);
+}
+
+#[test]
+fn a_token_grows_old_on_the_connection_that_knows_it() {
+    let upstream = Upstream::recording();
+    let gateway = Setup::before(&upstream).set("sessions", "{ renew_after: 1s }").start();
+    let alice = cookies(&gateway, "alice", "dark");
+    let mut wire = gateway.connect();
+    let mut asked = |cookies: &str| {
+        wire.write(request("/page", &[cookies]));
+        let answer = wire.response();
+        (answer.status(), token_set(&answer))
+    };
+    for _ in 0..AGAIN {
+        assert_eq!(asked(&alice), (200, None));
+    }
+    pause(Duration::from_millis(1100));
+    let (_, successor) = asked(&alice);
+    let second = format!("Cookie: theme=dark; {}", successor.expect("the token is old"));
+    for _ in 0..AGAIN {
+        assert_eq!(asked(&second).0, 200);
+        assert_eq!(told(&upstream), ["alice", "alice@example.com", "theme=dark"]);
+    }
+    until("the old token is refused", || (asked(&alice).0 == 401).then_some(()));
+    assert_eq!(asked(&second).0, 200);
+}
+
+#[test]
+fn a_connection_that_knows_a_person_hears_of_changes() {
+    let upstream = Upstream::recording();
+    let mut gateway = Gateway::before(&upstream);
+    let (alice, bob) = (cookies(&gateway, "alice", "dark"), cookies(&gateway, "bob", "pale"));
+    let [mut of_alice, mut of_bob] = [gateway.connect(), gateway.connect()];
+    for _ in 0..AGAIN {
+        assert_eq!([ask(&mut of_alice, "/page", &[&alice]), ask(&mut of_bob, "/page", &[&bob])], [200, 200]);
+    }
+    let mut changed: Vec<User> = users::usual().into_iter().filter(|user| user.name != "alice").collect();
+    changed[0].lines = vec!["email: bob@new.example".to_owned()];
+    gateway.folder().write("users.yaml", &users::file(&changed));
+    until("alice is out", || (ask(&mut of_alice, "/page", &[&alice]) == 401).then_some(()));
+    // What is new counts with a new token, and what is gone does not wait for it.
+    of_bob.write(request("/page", &[&bob]));
+    let answer = of_bob.response();
+    assert_eq!((answer.status(), told(&upstream)), (200, ["bob", "", "theme=pale"].map(str::to_owned)));
+    let second = format!("Cookie: theme=pale; {}", token_set(&answer).expect("a successor"));
+    for _ in 0..AGAIN {
+        assert_eq!(ask(&mut of_bob, "/page", &[&second]), 200);
+        assert_eq!(told(&upstream), ["bob", "bob@new.example", "theme=pale"]);
+    }
+    // The old name is nobody's session any more, and still nothing for the application.
+    gateway.reload_with("sessions", "{ cookie: { name: __Host-second } }");
+    for _ in 0..AGAIN {
+        assert_eq!(ask(&mut of_bob, "/page", &[&second]), 401);
+        assert_eq!(ask(&mut of_bob, "/public", &[&second]), 200);
+        assert_eq!(told(&upstream), ["", "", "theme=pale"]);
+    }
+    let renamed = second.replace(SESSION, "__Host-second");
+    for _ in 0..AGAIN {
+        assert_eq!(ask(&mut of_bob, "/page", &[&renamed]), 200);
+        assert_eq!(told(&upstream), ["bob", "bob@new.example", "theme=pale"]);
+    }
+}
+
+#[test]
+fn a_connection_remembers_who_asked_and_not_the_whole_head() {
+    const CONNECTIONS: u64 = 400;
+    let upstream = Upstream::recording();
+    let issuer = Key::es256();
+    let [with_form, with_tokens] = [Gateway::before(&upstream), setup(&upstream, &issuer, "").start()];
+    let alice = cookies(&with_form, "alice", "dark");
+    let bearer = format!("Authorization: Bearer {}", token(&issuer, "alice", "alice", 5));
+    let padding: Vec<String> =
+        (0..4).map(|number| format!("X-Padding-{number}: {}", "p".repeat(7_000))).collect();
+    let open = |gateway: &Gateway, path: &str, credential: &str, requests: usize| {
+        let mut wire = gateway.connect();
+        for _ in 0..requests {
+            let fields: Vec<&str> = padding.iter().map(String::as_str).chain([credential]).collect();
+            assert_eq!(ask(&mut wire, path, &fields), 200);
+        }
+        wire
+    };
+    for (gateway, path, credential) in [(&with_form, "/page", &alice), (&with_tokens, "/api", &bearer)] {
+        // What the gateway takes once, whoever asks.
+        drop([(); 20].map(|()| open(gateway, path, credential, 1)));
+        let before = gateway.resident_bytes();
+        let wires: Vec<Wire> =
+            (0..CONNECTIONS).map(|number| open(gateway, path, credential, 1 + number as usize % 2)).collect();
+        let each = gateway.resident_bytes().saturating_sub(before) / CONNECTIONS;
+        assert!(each < 24 * 1024, "{path}: a connection holds {each} bytes after a head of 28 KiB");
+        drop(wires);
+    }
 }
