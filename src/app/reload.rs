@@ -185,6 +185,8 @@ impl Reloader {
         let snapshot = self.builder.build(loaded, Some(&before), generation);
         self.parts.sessions.set_clocks(&config.sessions.clocks);
         self.parts.sessions.set_limits(config.sessions.limits);
+        // Spent before it is seen: what was decided under one configuration is told by its number from what another would decide.
+        state.generation = generation;
         self.parts.snapshot.store(Arc::new(snapshot));
         self.in_force.store(config.clone());
         if let (Some(store), Some(ring)) = (&self.store, KeyRing::new(config.keys.clone())) {
@@ -200,7 +202,6 @@ impl Reloader {
         for (way, text) in kept {
             self.apply(&way.reload(&text).unwrap_or_default());
         }
-        state.generation = generation;
         state.logs = config.logs.clone();
         if state.files != config.files {
             state.files.clone_from(&config.files);
