@@ -4,9 +4,9 @@ use crate::net::rewound::Rewound;
 use bytes::BytesMut;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -46,26 +46,30 @@ impl Transport {
         into: &mut BytesMut,
         most: usize,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let read = match self {
-                Self::Tcp(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    into.reserve(most);
-                    stream.try_read_buf(into)
-                }
-                Self::Unix(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    into.reserve(most);
-                    stream.try_read_buf(into)
-                }
-                Self::Tls(stream) => return poll_decrypted(Pin::new(stream), cx, into, most),
-            };
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return Poll::Ready(other),
+        match self {
+            Self::Tcp(stream) => {
+                ready!(stream.poll_read_ready(cx))?;
+                poll_into(stream, cx, into, most)
             }
+            Self::Unix(stream) => {
+                ready!(stream.poll_read_ready(cx))?;
+                poll_into(stream, cx, into, most)
+            }
+            Self::Tls(stream) => poll_decrypted(Pin::new(stream), cx, into, most),
         }
     }
+}
+
+/// [`Transport::poll_fill`] of a socket that seems readable. After a short read tokio knows without asking that nothing is left, which
+/// its `try_read` would have to find out by a system call.
+fn poll_into(
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    into: &mut BytesMut,
+    most: usize,
+) -> Poll<io::Result<usize>> {
+    into.reserve(most);
+    pin!(stream.read_buf(into)).poll(cx)
 }
 
 /// [`Transport::poll_fill`] of what came encrypted.
