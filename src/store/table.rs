@@ -22,14 +22,13 @@ use crate::domain::token::TokenDigest;
 use crate::store::directory::Directory;
 use crate::store::journal::{Change, Commit, Journal};
 use ipnet::IpNet;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use parking_lot::{Mutex, RwLock};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 mod changes;
+mod ends;
 #[cfg(test)]
 mod fixtures;
 mod limits;
@@ -38,6 +37,7 @@ mod travel;
 
 pub use limits::{Limits, PerSubject, WhenFull};
 
+use ends::Ends;
 use limits::InForce;
 use shard::Shard;
 
@@ -47,8 +47,6 @@ const SHARDS: usize = 256;
 const STEP: usize = 512;
 /// How many sessions an [`Table::open`] on a full table looks at to find one that is over.
 const LOOKED_AT_WHEN_FULL: usize = 32 * 1024;
-/// How many ends are remembered; then the least recently asked for are forgotten and read as unknown.
-const REMEMBERED_ENDS: u64 = 16 * 1024;
 
 /// A session that was opened.
 #[derive(Debug)]
@@ -132,7 +130,7 @@ pub struct Table {
     directory: RwLock<Directory>,
     /// Removed by a deadline, and not yet handed to the caller of [`Table::sweep`].
     swept: Mutex<Vec<(Session, End)>>,
-    ended: Cache<TokenDigest, (End, SessionId)>,
+    ended: Ends,
     limits: RwLock<Limits>,
     clocks: InForce,
     journal: RwLock<Option<Arc<dyn Journal>>>,
@@ -145,11 +143,7 @@ impl Table {
             shards: (0..SHARDS).map(|_| Shard::new()).collect(),
             directory: RwLock::default(),
             swept: Mutex::default(),
-            // LRU: the default policy would refuse newcomers, and the newest end is the likeliest to be asked for.
-            ended: Cache::builder()
-                .max_capacity(REMEMBERED_ENDS)
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
+            ended: Ends::default(),
             limits: RwLock::new(limits),
             clocks: InForce::default(),
             journal: RwLock::new(journal),
@@ -212,7 +206,7 @@ impl Table {
 
     /// Remembers how a session ended that an earlier process had.
     pub fn remember_end(&self, digest: TokenDigest, end: End, id: SessionId) {
-        self.ended.insert(digest, (end, id));
+        self.ended.insert(digest, end, id);
     }
 
     /// Takes a session in.

@@ -46,7 +46,7 @@ impl Table {
 
     /// The ends that are remembered, as [`Table::remember_end`] takes them.
     pub fn remembered_ends(&self) -> Vec<(TokenDigest, End, SessionId)> {
-        self.ended.iter().map(|(digest, (end, id))| (*digest, end, id)).collect()
+        self.ended.all()
     }
 
     /// Takes a session in as another process has it. One that is not here comes in only where it is `new`, and never one that
