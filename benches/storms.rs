@@ -4,7 +4,7 @@
 
 mod whole;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use whole::clients::{Connection, Latencies, hurry, steadily};
 use whole::gateway::{Gateway, PASSWORD, request, routes, token};
@@ -19,6 +19,8 @@ const OPENINGS: usize = 100_000;
 const SIGN_INS: usize = 100;
 /// A tenth or so of what one core of the gateway serves: the hashes have the other.
 const PER_SECOND: u32 = 1_000;
+/// When somebody who found the queue full comes back.
+const COMES_BACK_AFTER: Duration = Duration::from_millis(500);
 /// Of good requests or of junk, beside those whose times are taken: what is served in half of the processors' time.
 const FLOOD_PER_SECOND: u32 = 4_000;
 const STEADILY_FOR: Duration = Duration::from_secs(3);
@@ -147,27 +149,35 @@ fn sign_ins(gateway: &Gateway, served: &[u8]) {
     let (form, port) = (&form, gateway.port);
     let mut ratios = Vec::new();
     for round in 0..PAIRS {
-        let quiet = quiet(gateway, served);
-        let signed_in = &AtomicU64::new(0);
-        let stormy = beside(gateway, served, || {
-            std::thread::scope(|scope| {
-                for n in 0..SIGN_INS {
-                    scope.spawn(move || {
+        let before = quiet(gateway, served);
+        let [signed_in, refused] = &[AtomicU64::new(0), AtomicU64::new(0)];
+        let over = &AtomicBool::new(false);
+        let stormy = std::thread::scope(|scope| {
+            for n in 0..SIGN_INS {
+                scope.spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
                         let status = Connection::open(port).exchange(&form.filled(n)).status;
                         assert!([303, 503].contains(&status), "{status}");
-                        signed_in.fetch_add(u64::from(status == 303), Ordering::Relaxed);
-                    });
-                }
-            });
+                        let count = if status == 303 { signed_in } else { refused };
+                        count.fetch_add(1, Ordering::Relaxed);
+                        if status == 503 {
+                            std::thread::park_timeout(COMES_BACK_AFTER);
+                        }
+                    }
+                });
+            }
+            // What a hundred new connections at the same instant take from everybody is no question of hashes.
+            std::thread::park_timeout(COMES_BACK_AFTER);
+            let stormy = quiet(gateway, served);
+            over.store(true, Ordering::Relaxed);
+            stormy
         });
         if round == 0 {
-            tell(&format!("sign-in/{SIGN_INS} passwords at once"), &quiet, &stormy);
-            println!(
-                "  {} found room in the queue, the others are told to come back",
-                signed_in.load(Ordering::Relaxed)
-            );
+            tell(&format!("sign-in/{SIGN_INS} people who sign in again and again"), &before, &stormy);
+            let [signed_in, refused] = [signed_in, refused].map(|count| count.load(Ordering::Relaxed));
+            println!("  {signed_in} times somebody was signed in, {refused} times the queue was full");
         }
-        ratios.push(stormy.p99() / quiet.p99());
+        ratios.push(stormy.p99() / before.p99());
     }
     println!("sign-in/ratio of p99 in {PAIRS} rounds: {}", spread(ratios));
 }
