@@ -15,7 +15,8 @@ use http::{HeaderName, HeaderValue};
 
 /// Lines that are known of one connection.
 const LINES_MAX: usize = 24;
-/// Bytes in all of them: an idle connection stays small. With what is beside each line, 8 KiB at most.
+/// Bytes in all of them: an idle connection stays small. With what is beside each line, 9 KiB at most, and
+/// 2 KiB more for each earlier lesson of which a value is remembered elsewhere: three at most.
 const BYTES_MAX: usize = 2048;
 /// How often a connection is learnt: behind another proxy each request may be somebody else's.
 const LESSONS_MAX: u8 = 8;

@@ -60,8 +60,9 @@ impl Transport {
     }
 }
 
-/// [`Transport::poll_fill`] of a socket that seems readable. After a short read tokio knows without asking that nothing is left, which
-/// its `try_read` would have to find out by a system call.
+/// [`Transport::poll_fill`] of a socket that seems readable; if it is not, an empty `into` keeps no room. After a short read tokio takes it
+/// that nothing is left, which its `try_read` would have to find out by a system call. Where a sender's urgent byte cut the read short,
+/// more may be left, and is read when something comes.
 fn poll_into(
     stream: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
@@ -69,7 +70,11 @@ fn poll_into(
     most: usize,
 ) -> Poll<io::Result<usize>> {
     into.reserve(most);
-    pin!(stream.read_buf(into)).poll(cx)
+    let read = pin!(stream.read_buf(into)).poll(cx);
+    if read.is_pending() && into.is_empty() {
+        *into = BytesMut::new();
+    }
+    read
 }
 
 /// [`Transport::poll_fill`] of what came encrypted.

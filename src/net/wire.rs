@@ -222,6 +222,10 @@ impl Wire {
             }
             scanned = self.ahead.len().saturating_sub(3);
             let waiting = self.ahead.is_empty();
+            if waiting {
+                // What the last request came in may have been large, and is held as long as a handle to its end is.
+                self.ahead = BytesMut::new();
+            }
             let read = std::future::poll_fn(|cx| {
                 if let Poll::Ready(read) = self.poll_fill(cx) {
                     return Poll::Ready(
