@@ -189,6 +189,10 @@ impl Reloader {
         state.generation = generation;
         self.parts.snapshot.store(Arc::new(snapshot));
         self.in_force.store(config.clone());
+        // A sign-in that is under way still runs on the old way: it has to see the new users as well.
+        for (way, text) in kept {
+            self.apply(&way.reload(&text).unwrap_or_default());
+        }
         if let (Some(store), Some(ring)) = (&self.store, KeyRing::new(config.keys.clone())) {
             match store.set_keys(&ring) {
                 Ok(sessions) => durable::warn_of_unopened(store, sessions),
@@ -197,10 +201,6 @@ impl Reloader {
         }
         if let (Some(door), Some(settings)) = (&*self.admin.lock(), &config.admin) {
             door.replace(settings);
-        }
-        // A sign-in that is under way still runs on the old way: it has to see the new users as well.
-        for (way, text) in kept {
-            self.apply(&way.reload(&text).unwrap_or_default());
         }
         state.logs = config.logs.clone();
         if state.files != config.files {
