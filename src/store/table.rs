@@ -7,7 +7,7 @@
 //!
 //! Whatever opens, replaces or removes a session holds the directory's lock from the first check to the last
 //! write, so that the counts are exact and both structures agree. A look-up takes one shard's read lock and nothing
-//! else. **Lock order: directory, then one shard, then a session's cell, then `swept` or the journal; never the other way,
+//! else. **Lock order: directory, then one shard, then a session's cell, then `swept`, the ends or the journal; never the other way,
 //! never two shards, of cells only those of one session.**
 //!
 //! The table never evicts a live session: a full one refuses. A session past its deadline is refused by
