@@ -241,6 +241,14 @@ pub fn check(head: &[u8]) -> Result<Framing, HeadRejection> {
     check_each(head, &mut Nobody)
 }
 
+/// Whether these are one request line of HTTP/1.1 with its end, whose target names no host: beside it, field lines mean what they have meant
+/// beside another such line.
+pub fn is_usual_start(line: &[u8]) -> bool {
+    line.strip_suffix(b"\r\n").is_some_and(|line| {
+        matches!(RequestLine::read(line), Ok(RequestLine { authority: None, version_10: false, .. }))
+    })
+}
+
 /// Where in a field line its name ends, and where its value lies without the white space around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -36,6 +36,14 @@ pub struct Head {
 /// Checks a head, from its first byte up to and including its blank line, and takes it apart. The values share its bytes, or
 /// those of the lines that are `known` of the connection.
 pub(crate) fn read(head: &Bytes, known: &mut Known) -> Result<Head, HeadRejection> {
+    let (fields, framing) = match known.again(head) {
+        Some(again) => again,
+        None => read_lines(head, known)?,
+    };
+    Ok(Head { opening: opening(head, fields.get(HOST), framing), fields, framing, bytes: head.clone() })
+}
+
+fn read_lines(head: &Bytes, known: &mut Known) -> Result<(HeaderMap, Framing), HeadRejection> {
     known.begin();
     let fields = HeaderMap::with_capacity(USUAL_FIELDS);
     let mut reading = Reading { head, known, fields, whole: true };
@@ -45,7 +53,8 @@ pub(crate) fn read(head: &Bytes, known: &mut Known) -> Result<Head, HeadRejectio
     if !whole {
         return Err(HeadRejection::FieldName);
     }
-    Ok(Head { opening: opening(head, fields.get(HOST), framing), fields, framing, bytes: head.clone() })
+    known.keep(head, &fields, framing);
+    Ok((fields, framing))
 }
 
 /// The fields of a head that was read before. No field, which no caller takes for a request, if the bytes are of another one.
@@ -195,6 +204,7 @@ pub fn exchange(head: &mut RequestHeader, fields: HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn read_str(head: &str) -> Head {
         read(&Bytes::copy_from_slice(head.as_bytes()), &mut Known::default()).expect("the head is fine")
@@ -289,6 +299,63 @@ mod tests {
                 Some(rejection),
                 "{head:?}"
             );
+        }
+    }
+
+    /// Opening, framing, and the fields in their order.
+    type Told = (Vec<u8>, Framing, Vec<(String, Vec<u8>)>);
+
+    /// What a reading came to.
+    fn told(read: Result<Head, HeadRejection>) -> Result<Told, HeadRejection> {
+        read.map(|Head { opening, fields, framing, .. }| {
+            let fields = fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
+            (opening.to_vec(), framing, fields.collect())
+        })
+    }
+
+    const STARTS: [&str; 8] = [
+        "GET / HTTP/1.1",
+        "GET /a?b HTTP/1.1",
+        "POST /c HTTP/1.1",
+        "OPTIONS * HTTP/1.1",
+        "GET http://a/ HTTP/1.1",
+        "GET http://b/ HTTP/1.1",
+        "GET / HTTP/1.0",
+        "GET /\u{7f} HTTP/1.1",
+    ];
+    const LINES: [&str; 10] = [
+        "Accept: */*",
+        "Cookie: a=b",
+        "Cookie: c=d",
+        "Content-Length: 3",
+        "Transfer-Encoding: chunked",
+        "Connection: close",
+        "Connection: keep-alive",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Expect: 100-continue",
+    ];
+
+    proptest! {
+        /// Whatever a connection has sent before, a head means what it means on a fresh one.
+        #[test]
+        fn what_is_known_changes_no_meaning(
+            lines in proptest::collection::vec(proptest::sample::subsequence(LINES.to_vec(), 0..5), 1..4),
+            heads in proptest::collection::vec((0..STARTS.len(), 0..4_usize), 1..24),
+        ) {
+            let mut known = Known::default();
+            for (start, which) in heads {
+                // Mostly one set of lines, so that it becomes known.
+                let lines = &lines[if which < lines.len() { which } else { 0 }];
+                let mut head = format!("{}\r\nHost: a\r\nUser-Agent: b\r\n", STARTS[start]);
+                for line in lines {
+                    head.push_str(line);
+                    head.push_str("\r\n");
+                }
+                head.push_str("\r\n");
+                let head = Bytes::from(head);
+                prop_assert_eq!(told(read(&head, &mut known)), told(read(&head, &mut Known::default())));
+            }
         }
     }
 }

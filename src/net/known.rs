@@ -3,25 +3,29 @@
 //! A browser's next request differs from its last in two or three lines. A line that is the same, byte for byte, means the same: what
 //! [`head::check_each`] found out about it alone, and the value that was made of it, need not be found out and made once more. What
 //! depends on the other lines (two Hosts, a length beside a transfer coding) is asked of each head anew, and so is every byte for control
-//! characters.
+//! characters. Where all lines are the same, as a script's are that asks every second or a browser's that fetches the pictures of a page,
+//! they came to the same as a whole, and only the request line is new.
 //!
 //! [`head::check_each`]: crate::domain::head::check_each
 
-use crate::domain::head::Place;
+use crate::domain::head::{self, Framing, Place};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memchr;
 
 /// Lines that are known of one connection.
 const LINES_MAX: usize = 24;
-/// Bytes in all of them: an idle connection stays small. With what is beside each line, 9 KiB at most, and
-/// 2 KiB more for each earlier lesson of which a value is remembered elsewhere: three at most.
+/// Bytes in all of them: an idle connection stays small. With what is beside each line, and what they came to as a whole, 15 KiB at
+/// most, and 2 KiB more for each earlier lesson of which a value is remembered elsewhere: three at most.
 const BYTES_MAX: usize = 2048;
 /// How often a connection is learnt: behind another proxy each request may be somebody else's.
 const LESSONS_MAX: u8 = 8;
 /// How many lines may have gone or changed between two that are known.
 const SKIPPED_MAX: usize = 3;
+/// So many wholes more than were met again are kept: heads that take turns would only cost.
+const FUTILE_MAX: u8 = 8;
 
 /// What is known of a connection's lines. There are credentials among them, so that it has no `Debug`.
 #[derive(Default)]
@@ -38,6 +42,17 @@ pub(crate) struct Known {
     at: usize,
     met: usize,
     told: usize,
+    whole: Option<Box<Whole>>,
+    /// How many wholes were kept that were not met again, less those that were met more than once.
+    futile: u8,
+}
+
+/// All lines of a head, each of them known, and what they came to beside a usual request line.
+struct Whole {
+    /// From the first line to the blank one.
+    lines: Box<[u8]>,
+    fields: HeaderMap,
+    framing: Framing,
 }
 
 struct Line {
@@ -57,9 +72,38 @@ impl Known {
             self.lessons += 1;
             self.bytes = 0;
             self.lines.clear();
+            self.whole = None;
             self.room = BytesMut::with_capacity(BYTES_MAX);
         }
         (self.at, self.met, self.told) = (0, 0, 0);
+    }
+
+    /// What the fields of a head came to, if they are line for line those of one before and its request line says nothing that they would
+    /// have to be weighed against. Their values are those of the known lines.
+    ///
+    /// In constant time, as far as it depends on what the lines say.
+    pub(crate) fn again(&mut self, head: &[u8]) -> Option<(HeaderMap, Framing)> {
+        let whole = self.whole.as_deref()?;
+        let (first, lines) = head.split_at_checked(head.len().checked_sub(whole.lines.len())?)?;
+        let is_same = verify_slices_are_equal(lines, &whole.lines).is_ok();
+        if !is_same || !head::is_usual_start(first) || head.len() > head::HEAD_BYTES_MAX {
+            return None;
+        }
+        self.futile = self.futile.saturating_sub(1);
+        Some((whole.fields.clone(), whole.framing))
+    }
+
+    /// Keeps what the fields of a head that has passed came to, if each of its lines was known.
+    pub(crate) fn keep(&mut self, head: &[u8], fields: &HeaderMap, framing: Framing) {
+        // A tunnel's head is a connection's last, and to HTTP/1.0 the same fields mean something else.
+        let is_usual = self.met == self.told && !framing.names_hops && !framing.version_10;
+        if !is_usual || self.met == 0 || self.futile == FUTILE_MAX {
+            return;
+        }
+        let Some(feed) = memchr(b'\n', head) else { return };
+        self.futile += 1;
+        self.whole =
+            Some(Box::new(Whole { lines: head[feed + 1..].into(), fields: fields.clone(), framing }));
     }
 
     /// The name and value of a line, if it is one of those that are known.
@@ -226,5 +270,101 @@ mod tests {
             read(&mut known, &["Host: a", &other, &other, &other]).expect("the head is fine");
         }
         assert_eq!(known.lessons, LESSONS_MAX);
+    }
+
+    const START: &str = "GET / HTTP/1.1\r\n";
+
+    /// Reads a head of these lines as the wire does; whether all of them were met as one.
+    fn met_as_one(known: &mut Known, lines: &[&str]) -> bool {
+        let head = format!("{START}{}\r\n\r\n", lines.join("\r\n"));
+        if known.again(head.as_bytes()).is_some() {
+            return true;
+        }
+        known.begin();
+        let mut reader = Reader { known, anew: Vec::new(), values: Vec::new() };
+        let framing = head::check_each(head.as_bytes(), &mut reader).expect("the head is fine");
+        known.keep(head.as_bytes(), &HeaderMap::new(), framing);
+        false
+    }
+
+    #[test]
+    fn lines_that_are_all_the_same_are_met_as_one() {
+        let known = &mut Known::default();
+        assert_eq!([(); 5].map(|()| met_as_one(known, &BROWSER)), [false, false, false, true, true]);
+        for lines in [&BROWSER[..5], &["Host: a", "User-Agent: b", "Accept: */*", "Cookie:  d=e "]] {
+            let mut changed = lines.to_vec();
+            changed.push("X-New: h");
+            assert!(!met_as_one(known, &changed), "a line that is not known");
+            assert!(met_as_one(known, &BROWSER), "that one was not kept");
+            assert!(!met_as_one(known, lines) && met_as_one(known, lines), "fewer lines, all known");
+            assert!(!met_as_one(known, &BROWSER) && met_as_one(known, &BROWSER));
+        }
+        let others = ["Host: b", "User-Agent: c", "Accept: d", "Cookie: e=f"];
+        assert_eq!([(); 2].map(|()| met_as_one(known, &others)), [false; 2], "a new lesson");
+        assert!(!met_as_one(known, &BROWSER), "what was kept before is forgotten");
+    }
+
+    #[test]
+    fn a_head_that_is_met_as_one_begins_with_one_usual_line() {
+        let known = &mut Known::default();
+        while !met_as_one(known, &BROWSER) {}
+        let lines = format!("{}\r\n\r\n", BROWSER.join("\r\n"));
+        for start in ["GET / HTTP/1.1\r\n", "POST /a?b HTTP/1.1\r\n", "OPTIONS * HTTP/1.1\r\n"] {
+            assert!(known.again(format!("{start}{lines}").as_bytes()).is_some(), "{start:?}");
+        }
+        for start in [
+            "",
+            "\r\n",
+            "GET / HTTP/1.1\n",
+            "GET / HTTP/1.0\r\n",
+            "GET http://a/ HTTP/1.1\r\n",
+            "GET / HTTP/1.1\r\nX: y\r\n",
+            "\r\nGET / HTTP/1.1\r\n",
+            "GET /\u{1} HTTP/1.1\r\n",
+            "CONNECT / HTTP/1.1\r\n",
+        ] {
+            assert!(known.again(format!("{start}{lines}").as_bytes()).is_none(), "{start:?}");
+        }
+        let long = "A".repeat(head::HEAD_BYTES_MAX);
+        assert!(known.again(format!("{long} / HTTP/1.1\r\n{lines}").as_bytes()).is_none());
+    }
+
+    #[test]
+    fn heads_that_never_come_again_are_not_kept_for_ever() {
+        let known = &mut Known::default();
+        for _ in 0..2 {
+            assert!(!met_as_one(known, &BROWSER));
+        }
+        // Each leaves out another two lines, or one.
+        let pairs: Vec<_> = (1..6).flat_map(|one| (one..6).map(move |other| [one, other])).collect();
+        let lines = |left_out: [usize; 2]| -> Vec<&str> {
+            (0..6).filter(|line| !left_out.contains(line)).map(|line| BROWSER[line]).collect()
+        };
+        let futile = usize::from(FUTILE_MAX);
+        assert!(pairs.len() > futile);
+        for &pair in &pairs {
+            assert!(!met_as_one(known, &lines(pair)));
+        }
+        assert_eq!(known.futile, FUTILE_MAX);
+        assert!(met_as_one(known, &lines(pairs[futile - 1])), "the last one that was kept");
+        assert!(
+            !met_as_one(known, &lines(pairs[0])) && met_as_one(known, &lines(pairs[0])),
+            "it gave one more chance"
+        );
+    }
+
+    #[test]
+    fn what_means_something_else_beside_another_line_is_not_kept() {
+        for line in ["Connection: upgrade", "Upgrade: websocket", "Connection: close, x"] {
+            let known = &mut Known::default();
+            let lines = ["Host: a", "Accept: b", line];
+            for _ in 0..4 {
+                let head = format!("{START}{}\r\n\r\n", lines.join("\r\n"));
+                if head::check(head.as_bytes()).is_ok() {
+                    assert!(!met_as_one(known, &lines), "{line}");
+                }
+            }
+            assert!(known.whole.is_none());
+        }
     }
 }
