@@ -212,6 +212,27 @@ impl Bearer {
         Err(farthest.map_or(BearerRefusal::NoEntry, BearerRefusal::Token))
     }
 
+    /// The numbers of the settings and of the keys by which the first of these entries judges, if it judges by signatures: as long as they stay,
+    /// it believes what it has believed, until that ends.
+    pub fn under(&self, accepted: &[EntryId]) -> Option<[u64; 2]> {
+        let first = accepted.first()?;
+        let verifier = self.verifiers.iter().find(|verifier| verifier.id() == *first)?;
+        Some([self.generation, verifier.revision()])
+    }
+
+    /// Whether a token that was `believed` under these numbers is now, before any other of the accepted entries is asked.
+    pub fn still_believes(
+        &self,
+        believed: &Believed,
+        under: [u64; 2],
+        accepted: &[EntryId],
+        wall: Timestamp,
+    ) -> bool {
+        accepted.first() == Some(&believed.entry)
+            && self.under(accepted) == Some(under)
+            && holds_at(believed, wall)
+    }
+
     /// Who says whether tokens of this entry count; nobody where there is no such entry.
     pub fn authority(&self, entry: EntryId) -> Option<Authority> {
         let verifier = self.verifiers.iter().find(|verifier| verifier.id() == entry);
@@ -438,6 +459,26 @@ mod tests {
         // A request that still runs on the old configuration writes its verdict; the new one must not read it.
         assert!(old.believe(&good(), &[API], NOON).is_ok());
         assert_eq!(new.believe(&good(), &[API], NOON).err(), Some(BearerRefusal::Token(Refusal::Signature)));
+    }
+
+    #[test]
+    fn what_was_believed_is_believed_again_under_the_same_numbers_for_its_time() {
+        let (caches, bearer) = fresh();
+        let under = bearer.under(&[API, PARTNER]).expect("it is judged by signatures");
+        let believed = bearer.believe(&good(), &[API], NOON).expect("a good token");
+        let still = |bearer: &Bearer, accepted: &[EntryId], wall| {
+            bearer.still_believes(&believed, under, accepted, wall)
+        };
+        assert!(still(&bearer, &[API], NOON) && still(&bearer, &[API, PARTNER], NOON));
+        for accepted in [&[PARTNER][..], &[PARTNER, API], &[EntryId(9), API], &[]] {
+            assert!(!still(&bearer, accepted, NOON), "{accepted:?}: another is asked first");
+        }
+        let last = NOON.plus(BELIEVED_FOR_MAX).minus(Duration::from_millis(1));
+        assert!(still(&bearer, &[API], last) && !still(&bearer, &[API], NOON.plus(BELIEVED_FOR_MAX)));
+        assert!(!still(&bearer, &[API], NOON.minus(Duration::from_millis(1))), "the clock was set back");
+        assert!(!bearer.still_believes(&believed, [under[0], under[1] + 1], &[API], NOON), "other keys");
+        let new = self::bearer(&caches);
+        assert!(!still(&new, &[API], NOON), "other settings");
     }
 
     #[test]

@@ -5,10 +5,11 @@
 //! those of lines that are [known](crate::net::known) of a connection are. A connection keeps one recollection; exchanges of HTTP/2, which
 //! have links of their own, keep none.
 
-use crate::domain::decision::Credential;
+use crate::domain::decision::{Believed, Credential};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::token::TokenDigest;
 use http::HeaderValue;
+use std::sync::Arc;
 
 /// What depends on the configuration and on who was admitted.
 pub struct Recall {
@@ -49,20 +50,30 @@ impl Recall {
     }
 }
 
-/// The fingerprint of the token in a connection's last Authorization field, which takes more instructions the longer it is.
+/// The token in a connection's last Authorization field: its fingerprint, which takes more instructions the longer it is, and who it was
+/// believed to be of.
 #[derive(Default)]
-pub struct LastToken(Option<(HeaderValue, Fingerprint)>);
+pub struct LastToken(Option<(HeaderValue, Seen)>);
+
+/// What was found out about a token.
+#[derive(Clone)]
+pub struct Seen {
+    /// Of the token.
+    pub fingerprint: Fingerprint,
+    /// What was believed, and the numbers of the settings and keys under which it was, if it can be again.
+    pub believed: Option<([u64; 2], Arc<Believed>)>,
+}
 
 impl LastToken {
-    /// The fingerprint of the token in this field, if it is that very field.
-    pub fn fingerprint(&self, authorization: &HeaderValue) -> Option<Fingerprint> {
-        let (known, fingerprint) = self.0.as_ref()?;
-        is(known, authorization).then_some(*fingerprint)
+    /// What was found out about the token in this field, if it is that very field.
+    pub fn seen(&self, authorization: &HeaderValue) -> Option<&Seen> {
+        let (known, seen) = self.0.as_ref()?;
+        is(known, authorization).then_some(seen)
     }
 
     /// Remembers it.
-    pub fn remember(&mut self, authorization: HeaderValue, fingerprint: Fingerprint) {
-        self.0 = Some((authorization, fingerprint));
+    pub fn remember(&mut self, authorization: HeaderValue, seen: Seen) {
+        self.0 = Some((authorization, seen));
     }
 }
 
@@ -92,10 +103,8 @@ fn is(one: &HeaderValue, other: &HeaderValue) -> bool {
 mod tests {
     use super::*;
     use crate::domain::access::EntryId;
-    use crate::domain::decision::Believed;
     use crate::domain::identity::{Claims, Identity};
     use crate::domain::time::Timestamp;
-    use std::sync::Arc;
 
     fn token() -> Credential {
         let identity = Identity::new("alice", "api", &Claims::new()).expect("a short subject");
@@ -131,9 +140,9 @@ mod tests {
 
         let (mut last, known) = (LastToken::default(), sent(b"Bearer a"));
         let fingerprint = Fingerprint::from_bytes([7; 16]);
-        last.remember(known.clone(), fingerprint);
-        assert!(last.fingerprint(&known.clone()) == Some(fingerprint));
-        assert!(last.fingerprint(&sent(b"Bearer a")).is_none());
+        last.remember(known.clone(), Seen { fingerprint, believed: None });
+        assert!(last.seen(&known.clone()).is_some_and(|seen| seen.fingerprint == fingerprint));
+        assert!(last.seen(&sent(b"Bearer a")).is_none());
 
         let (mut last, digest) = (LastSession::default(), TokenDigest::from_bytes([7; 32]));
         last.remember(cookies.clone(), 3, digest);

@@ -18,6 +18,7 @@ use crate::domain::target::{Host, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenDigest;
 use crate::net::connection::Link;
+use crate::net::recall::Seen;
 use crate::net::tls::Secured;
 use crate::proxy::possession;
 use crate::proxy::revocation;
@@ -202,7 +203,7 @@ fn present(
     })
 }
 
-/// Who an Authorization field proves; the connection knows the fingerprint of the token that came last.
+/// Who an Authorization field proves; the connection knows what was found out about the token that came last.
 fn believe(
     asking: &Asking<'_>,
     authorization: &HeaderValue,
@@ -210,16 +211,25 @@ fn believe(
     wall: Timestamp,
 ) -> Result<Arc<Believed>, BearerRefusal> {
     let bearer = &asking.snapshot.bearer;
-    let known = asking.link.and_then(|link| link.last_token().fingerprint(authorization));
+    let accepted = &protected.tokens;
+    let known = asking.link.and_then(|link| link.last_token().seen(authorization).cloned());
     let fingerprint = match known {
-        Some(fingerprint) => fingerprint,
+        Some(Seen { believed: Some((under, believed)), .. })
+            if bearer.still_believes(&believed, under, accepted, wall) =>
+        {
+            return Ok(believed);
+        }
+        Some(Seen { fingerprint, .. }) => fingerprint,
         None => bearer.fingerprint(authorization.as_bytes())?,
     };
-    let believed = bearer.believe_as(fingerprint, authorization.as_bytes(), &protected.tokens, wall)?;
-    if let (None, Some(link)) = (known, asking.link)
+    // Read before: where keys change meanwhile, what is believed now is not believed again by these numbers.
+    let under = bearer.under(accepted);
+    let believed = bearer.believe_as(fingerprint, authorization.as_bytes(), accepted, wall)?;
+    if let Some(link) = asking.link
         && link.may_remember(authorization)
     {
-        link.last_token().remember(authorization.clone(), fingerprint);
+        let believed = under.map(|under| (under, Arc::clone(&believed)));
+        link.last_token().remember(authorization.clone(), Seen { fingerprint, believed });
     }
     Ok(believed)
 }

@@ -4,7 +4,7 @@ use crate::support::authority::Authority;
 use crate::support::issuer::{Issuer, Reply};
 use crate::support::tokens::{AUDIENCE, ISSUER, Key};
 use crate::support::wait::{now, until};
-use crate::support::{Gateway, Setup, Upstream};
+use crate::support::{Gateway, HOST, Setup, Upstream};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -238,6 +238,28 @@ fn a_new_key_counts_with_its_first_token_and_a_vanished_one_no_more_at_once() {
         (metric(&gateway, "{entry=\"api\"}") == 0).then_some(())
     });
     assert_eq!(status(&gateway, &by_new), 401);
+}
+
+#[test]
+fn a_connection_that_knows_a_token_forgets_it_with_its_key() {
+    let (upstream, issuer, key) = (Upstream::recording(), Issuer::new(), Key::es256());
+    issuer.publishes(&[key.jwk("a")]);
+    let gateway = setup(&upstream, &at(&issuer, "refresh_min: 1s, refresh_max: 1s")).start();
+    wait_for_keys(&gateway, 1);
+    let request =
+        format!("GET /api HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {}\r\n\r\n", token(&key, "a"));
+    let mut wire = gateway.connect();
+    let mut ask = || {
+        wire.write(&request);
+        wire.response().status()
+    };
+    for _ in 0..6 {
+        assert_eq!(ask(), 200);
+    }
+    issuer.publishes(&[Key::es256().jwk("b")]);
+    let fetched = "_fetches_total{entry=\"api\",result=\"new\"}";
+    until("the other key is held", || (metric(&gateway, fetched) == 2).then_some(()));
+    assert_eq!(ask(), 401);
 }
 
 #[test]
