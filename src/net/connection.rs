@@ -54,12 +54,16 @@ pub struct Link {
     streams: Arc<Streams>,
     /// Where in `streams`.
     place: usize,
+    /// The running exchange is, or was, tied to what admits it.
+    tied: AtomicBool,
     /// Bytes of the running exchange's body or tunnel that came from the visitor. One thread counts: no atomic addition.
     heard: AtomicU64,
     cut: OnceLock<Cut>,
     /// Whoever serves the connection; a cut wakes it.
     server: Mutex<Option<Waker>>,
     parting: Mutex<Option<Parting>>,
+    /// There is one.
+    is_parting: AtomicBool,
     last_answer: Mutex<Vec<u8>>,
     secured: OnceLock<Arc<Secured>>,
     recall: Mutex<Option<Recall>>,
@@ -83,6 +87,8 @@ impl Link {
             cut: OnceLock::new(),
             server: Mutex::new(None),
             parting: Mutex::new(None),
+            is_parting: AtomicBool::new(false),
+            tied: AtomicBool::new(false),
             last_answer: Mutex::default(),
             secured: OnceLock::new(),
             recall: Mutex::new(None),
@@ -233,11 +239,13 @@ impl Link {
     /// The running exchange passes by right of this session, and is cut when that ends; `counts_activity`: what the visitor
     /// sends meanwhile counts as use.
     pub fn tie(self: &Arc<Self>, session: Session, counts_activity: bool) {
+        self.tied.store(true, Ordering::Release);
         self.streams.tie(self.place, self, session, counts_activity);
     }
 
     /// The running exchange passes by right of this bearer token, and is cut when that is revoked.
     pub fn tie_token(self: &Arc<Self>, token: Arc<Believed>, revoked: Arc<RevokedTokens>) {
+        self.tied.store(true, Ordering::Release);
         self.streams.tie_token(self.place, self, token, revoked);
     }
 
@@ -248,7 +256,10 @@ impl Link {
 
     /// The running exchange is not cut any more: it is about to end, and its answer tells how the session did.
     pub fn untie(&self) {
-        self.streams.untie(self.place);
+        if self.tied.load(Ordering::Acquire) {
+            self.tied.store(false, Ordering::Release);
+            self.streams.untie(self.place);
+        }
     }
 
     /// Each configuration newer than that of this number decides again whether the running exchange may go on.
@@ -310,6 +321,12 @@ impl Link {
     /// What is left of the connection after its exchange.
     pub(crate) fn hand_back(&self, parting: Parting) {
         *self.parting.lock() = Some(parting);
+        self.is_parting.store(true, Ordering::Release);
+    }
+
+    /// What was left, once. Mostly nothing, which costs no lock.
+    fn take_parting(&self) -> Option<Parting> {
+        if self.is_parting.load(Ordering::Acquire) { self.parting.lock().take() } else { None }
     }
 
     /// Runs the exchange to its end; nothing comes of one that is cut. `known`: whom a cut would wake.
@@ -426,9 +443,8 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
                 link.heard.store(0, Ordering::Relaxed);
                 let mut exchange = ServerSession::new_http1(wire);
                 exchange.set_keepalive(keep_alive.then_some(timeouts.keep_alive.as_secs()));
-                // A tunnel has another clock, of its upstream.
+                // A tunnel has another clock, of its upstream; for writing the wire has one.
                 exchange.set_read_timeout(Some(timeouts.body));
-                exchange.set_write_timeout(Some(timeouts.write));
                 exchange.set_pipelined_prefix(opening);
                 let mut exchange = app.process_new_http(exchange, stop);
                 let reusable = link.run(exchange.as_mut(), &mut known).await;
@@ -437,8 +453,7 @@ pub async fn serve<A: HttpServerApp + Send + Sync + 'static, R: RefusedHeads + '
                 if !link.taken.load(Ordering::Relaxed) && link.cut_by().is_none() {
                     refused.refused(&link, Refusal::Parser);
                 }
-                let parting = link.parting.lock().take();
-                if let Some(parting) = parting {
+                if let Some(parting) = link.take_parting() {
                     let answer = std::mem::take(&mut *link.last_answer.lock());
                     // While the server stops, nobody waits long for those who go on sending what is answered.
                     let stops = *stop.borrow();

@@ -97,9 +97,9 @@ pub struct Wire {
     outgoing: Outgoing,
     /// One timer for the connection's life; armed for later only when it fires early.
     timer: Pin<Box<Sleep>>,
-    /// The longest pause in which the peer takes nothing of what is written.
-    write_pause_max: Duration,
-    /// When that pause is over; none while the peer takes what is written.
+    /// How long the peer may take for a part that it does not take at once.
+    write_time_max: Duration,
+    /// When that time is over; none while the peer takes each part at once.
     stalled_until: Option<Instant>,
     /// When the connection began, and the latest instant that was read since.
     began: Instant,
@@ -107,13 +107,13 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Wraps a fresh connection, whose peer may pause for `write_pause_max` in taking what is written.
-    pub fn new(transport: Transport, link: Arc<Link>, write_pause_max: Duration) -> io::Result<Self> {
+    /// Wraps a fresh connection, whose peer has `write_time_max` for each part of what is written.
+    pub fn new(transport: Transport, link: Arc<Link>, write_time_max: Duration) -> io::Result<Self> {
         transport.set_nodelay()?;
         let fd = transport.as_raw_fd();
         let now = Instant::now();
         Ok(Self {
-            write_pause_max,
+            write_time_max,
             stalled_until: None,
             began: now,
             seen: now,
@@ -307,13 +307,16 @@ impl Wire {
         Pin::new(self.transport()).poll_read(cx, buf)
     }
 
-    /// Writes what the peer takes. One that takes nothing for too long is given up, whoever waits for the write.
+    /// Writes what the peer takes of a part. One that has not taken all of it in time is given up, whoever waits for the write; one that takes
+    /// a byte now and then has no more time for it.
     fn poll_transport_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if let Poll::Ready(written) = Pin::new(self.transport()).poll_write(cx, bytes) {
-            self.stalled_until = None;
+            if written.as_ref().is_ok_and(|written| *written == bytes.len()) {
+                self.stalled_until = None;
+            }
             return Poll::Ready(written);
         }
-        let until = *self.stalled_until.get_or_insert_with(|| Instant::now() + self.write_pause_max);
+        let until = *self.stalled_until.get_or_insert_with(|| Instant::now() + self.write_time_max);
         ready!(self.poll_deadline(cx, until));
         self.link.note_stall();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -526,5 +529,55 @@ impl std::fmt::Debug for Wire {
             .field("peer", &self.link.peer())
             .field("phase", &self.phase)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::streams::Streams;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+
+    const WRITE_TIME: Duration = Duration::from_millis(300);
+
+    #[tokio::test]
+    async fn a_peer_that_takes_a_little_now_and_then_is_given_up() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        let link = Arc::new(Link::new(0, None, Arc::new(Streams::default())));
+        let mut wire = Wire::new(Transport::Unix(ours), link.clone(), WRITE_TIME).expect("a socket");
+        let taking = tokio::spawn(async move {
+            let mut part = vec![0; 16 * 1024];
+            while theirs.read(&mut part).await.is_ok_and(|read| read > 0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let began = Instant::now();
+        let written = tokio::time::timeout(WRITE_TIME * 20, wire.write_all(&vec![0; 64 << 20])).await;
+        let error = written.expect("it is not written on and on").expect_err("it is not taken in time");
+        assert_eq!((error.kind(), link.is_stalled()), (io::ErrorKind::TimedOut, true));
+        assert!(began.elapsed() >= WRITE_TIME);
+        taking.abort();
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_each_part_in_time_takes_as_long_as_it_likes() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        let link = Arc::new(Link::new(0, None, Arc::new(Streams::default())));
+        let mut wire = Wire::new(Transport::Unix(ours), link.clone(), WRITE_TIME).expect("a socket");
+        let part = vec![0; 1 << 20];
+        let taking = tokio::spawn(async move {
+            let mut taken = vec![0; 1 << 20];
+            for _ in 0..6 {
+                tokio::time::sleep(WRITE_TIME / 3).await;
+                theirs.read_exact(&mut taken).await.expect("it is written");
+            }
+        });
+        for _ in 0..6 {
+            wire.write_all(&part).await.expect("it is taken in time");
+        }
+        wire.flush().await.expect("it is taken in time");
+        taking.await.expect("all of it came");
+        assert!(!link.is_stalled());
     }
 }

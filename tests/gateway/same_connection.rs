@@ -9,7 +9,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// Enough requests for a connection to be learnt and known.
-const AGAIN: usize = 4;
+const AGAIN: usize = 6;
 
 /// A request with these further lines, as a browser sends it: most of its lines are the same each time.
 fn request(path: &str, fields: &[&str]) -> String {
