@@ -42,6 +42,8 @@ pub struct Topics {
     pub length: Option<u64>,
     /// The connection to the upstream: `Connection` or `Keep-Alive`.
     pub connection: bool,
+    /// More of it than `Connection: close` or `keep-alive` says: other fields go with it.
+    pub hops: bool,
     /// `Set-Cookie`.
     pub cookies: bool,
     /// `Cache-Control`.
@@ -67,7 +69,14 @@ pub fn check(status: StatusCode, version: Version, headers: &HeaderMap) -> Resul
                     return Err(AnswerFlaw::Encoding);
                 }
             }
-            "connection" | "keep-alive" => topics.connection = true,
+            "connection" => {
+                let value = value.as_bytes();
+                let is_usual =
+                    value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
+                topics.hops |= !is_usual;
+                topics.connection = true;
+            }
+            "keep-alive" => (topics.connection, topics.hops) = (true, true),
             "set-cookie" => topics.cookies = true,
             "cache-control" => topics.caching = true,
             _ => topics.session = topics.session || is_session_header(name),
@@ -160,7 +169,18 @@ mod tests {
             (&[("content-length", "12"), ("vary", "a"), ("x-a", "b")], Topics { length: Some(12), ..none }),
             (&[("content-length", "+x")], none),
             (&[("connection", "close")], Topics { connection: true, ..none }),
-            (&[("keep-alive", "timeout=5")], Topics { connection: true, ..none }),
+            (&[("connection", "Keep-Alive")], Topics { connection: true, ..none }),
+            (
+                &[("connection", "close"), ("connection", "x-a")],
+                Topics { connection: true, hops: true, ..none },
+            ),
+            (&[("connection", "keep-alive, x-a")], Topics { connection: true, hops: true, ..none }),
+            (&[("connection", "")], Topics { connection: true, hops: true, ..none }),
+            (&[("keep-alive", "timeout=5")], Topics { connection: true, hops: true, ..none }),
+            (
+                &[("keep-alive", "timeout=5"), ("connection", "close")],
+                Topics { connection: true, hops: true, ..none },
+            ),
             (&[("set-cookie", "a=b"), ("set-cookie", "c=d")], Topics { cookies: true, ..none }),
             (&[("cache-control", "private")], Topics { caching: true, ..none }),
             (&[("x-session-patch", "{}"), ("x-a", "b")], Topics { session: true, ..none }),

@@ -427,6 +427,16 @@ impl<'a> Host<'a> {
         self.port
     }
 
+    /// Whether `raw`, from which this was read, was in normal form.
+    pub fn is_as_sent(&self, raw: &[u8]) -> bool {
+        match (raw.strip_prefix(self.name.as_bytes()), self.port) {
+            (Some(rest), None) => rest.is_empty(),
+            // A port has no second spelling.
+            (Some([b':', ..]), Some(_)) => true,
+            _ => false,
+        }
+    }
+
     /// An IPv4 or IPv6 address.
     pub fn is_ip_literal(&self) -> bool {
         self.is_ip_literal
@@ -643,6 +653,7 @@ mod tests {
         ] {
             let host = Host::parse(raw.as_bytes()).expect(raw);
             assert_eq!((host.name(), host.port(), host.is_ip_literal()), (name, port, ip), "{raw}");
+            assert_eq!(host.is_as_sent(raw.as_bytes()), host.to_string() == raw, "{raw}");
         }
     }
 
@@ -754,6 +765,15 @@ mod tests {
             if let Ok(host) = Host::parse(&raw) {
                 let again = host.to_string();
                 prop_assert_eq!(Host::parse(again.as_bytes()), Ok(host));
+            }
+        }
+
+        #[test]
+        fn a_host_is_as_sent_if_nothing_of_it_changes(raw in r"(\[(:?:[0-9A-F]){1,8}\]|[a-zA-Z0-9.]{1,8})(:[0-9]{1,5})?") {
+            if let Ok(host) = Host::parse(raw.as_bytes()) {
+                let again = host.to_string();
+                prop_assert_eq!(host.is_as_sent(raw.as_bytes()), again == raw);
+                prop_assert_eq!(Host::parse(again.as_bytes()).map(|host| host.is_as_sent(again.as_bytes())), Ok(true));
             }
         }
     }

@@ -11,7 +11,6 @@ use crate::proxy::reach::Reach;
 use crate::proxy::respond;
 use crate::proxy::snapshot::{Front, Snapshot};
 use crate::proxy::visit::Patches;
-use http::HeaderValue;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,8 +24,6 @@ pub struct Context {
     pub(crate) link: Option<Arc<Link>>,
     /// Who asks, as far as trusted proxies tell.
     pub(crate) client: IpAddr,
-    /// `X-Request-Id`: 128 random bits in hex.
-    pub(crate) request_id: HeaderValue,
     /// The proof that the request may pass; none until the decision.
     pub(crate) admission: Option<Admission>,
     /// The live session whose data the route's upstream may see and change, whether it admitted the request or not.

@@ -270,7 +270,7 @@ fn set_forwarded(headers: &mut HeaderMap, forwarding: &Forwarding<'_>, hops: Hop
     headers.insert(FORWARDED_FOR, forwarded_for);
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     headers.insert(FORWARDED_HOST, host);
-    headers.insert(FORWARDED_PORT, HeaderValue::from(outside.port));
+    headers.insert(FORWARDED_PORT, port_value(outside.port));
     Ok(())
 }
 
@@ -282,6 +282,15 @@ fn value_of(header: &IdentityHeader, encoded: &str) -> Option<HeaderValue> {
             let plain = identity::decode(encoded);
             (!plain.chars().any(char::is_control)).then(|| HeaderValue::from_bytes(plain.as_bytes()).ok())?
         }
+    }
+}
+
+/// A port as a header says it. The usual ones take no memory.
+fn port_value(port: u16) -> HeaderValue {
+    match port {
+        80 => HeaderValue::from_static("80"),
+        443 => HeaderValue::from_static("443"),
+        _ => HeaderValue::from(port),
     }
 }
 

@@ -263,14 +263,12 @@ impl ProxyHttp for Gateway {
     fn new_ctx(&self) -> Self::CTX {
         let now = self.parts.clock.now();
         let snapshot = self.parts.snapshot.load_full();
-        let request_id = Parts::request_id();
         Box::new(Context {
             now,
             link: None,
             client: std::net::Ipv4Addr::LOCALHOST.into(),
-            record: Record::new(self.parts.clone(), snapshot.clone(), now, request_id.clone()),
+            record: Record::new(self.parts.clone(), snapshot.clone(), now, Parts::request_id()),
             snapshot,
-            request_id,
             admission: None,
             visitor: None,
             forbidden: None,
@@ -317,8 +315,9 @@ impl ProxyHttp for Gateway {
         ctx.record.read_head(exchange.req_header());
         match walked {
             Ok(None) => Ok(CONTINUE),
-            Ok(Some(answer)) => respond::send(exchange, ctx, answer).await.map(|()| ANSWERED),
-            Err(rejection) => self.reject(exchange, ctx, &rejection).await.map(|()| ANSWERED),
+            // Boxed: their state is for those requests that go no further.
+            Ok(Some(answer)) => Box::pin(respond::send(exchange, ctx, answer)).await.map(|()| ANSWERED),
+            Err(rejection) => Box::pin(self.reject(exchange, ctx, &rejection)).await.map(|()| ANSWERED),
         }
     }
 
@@ -338,10 +337,10 @@ impl ProxyHttp for Gateway {
             Ok(mut peer) => {
                 if is_tunnel {
                     let pause = ctx.snapshot.upstreams[upstream].websocket_pause();
-                    tunnel::prepare(exchange, &mut peer, pause, &ctx.request_id);
+                    tunnel::prepare(exchange, &mut peer, pause, &ctx.record.request_id);
                 }
                 ctx.strips_hops = hops::take_over(&mut peer.options, exchange.req_header(), is_plain);
-                Ok(Box::new(peer))
+                Ok(peer)
             }
             Err(rejection) => Err(fault(ctx, rejection)),
         }
@@ -371,7 +370,7 @@ impl ProxyHttp for Gateway {
             outside: ctx.outside(),
             link,
             strips_hops: ctx.strips_hops,
-            request_id: &ctx.request_id,
+            request_id: &ctx.record.request_id,
             assertion,
             data: remember::data(ctx),
             sessions: &self.parts.sessions,
@@ -607,7 +606,7 @@ impl ProxyHttp for Gateway {
     }
 
     fn request_summary(&self, _exchange: &Exchange, ctx: &Self::CTX) -> String {
-        ctx.request_id.to_str().unwrap_or_default().to_owned()
+        ctx.record.request_id.to_str().unwrap_or_default().to_owned()
     }
 }
 
@@ -674,11 +673,11 @@ impl Context {
 
     /// The request id as text.
     pub(crate) fn request_id_text(&self) -> &str {
-        self.request_id.to_str().unwrap_or_default()
+        self.record.request_id.to_str().unwrap_or_default()
     }
 
     /// A header value for [`Self::request_id_text`].
     pub(crate) fn request_id_value(&self) -> HeaderValue {
-        self.request_id.clone()
+        self.record.request_id.clone()
     }
 }

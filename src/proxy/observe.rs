@@ -40,7 +40,8 @@ pub(crate) struct Record {
     parts: Arc<Parts>,
     snapshot: Arc<Snapshot>,
     began: Timestamp,
-    request_id: HeaderValue,
+    /// `X-Request-Id`: 128 random bits in hex.
+    pub(crate) request_id: HeaderValue,
     listener: usize,
     tls: Option<&'static str>,
     client: Option<IpAddr>,

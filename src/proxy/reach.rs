@@ -54,7 +54,7 @@ pub(crate) fn choose(
     ctx: &mut Context,
     upstream: usize,
     is_tunnel: bool,
-) -> Result<HttpPeer, Rejection> {
+) -> Result<Box<HttpPeer>, Rejection> {
     let mut tried = ctx.reach.tried;
     // The place of an earlier try is free.
     ctx.reach.seat = None;

@@ -36,10 +36,7 @@ pub(crate) fn read(head: &RequestHeader) -> Result<Reading<'_>, Rejection> {
     let (target, is_absolute) = target_of(head)?;
     let raw = head.headers.get(HOST).ok_or(Rejection::BadRequest("no_host"))?;
     let host = Host::parse(raw.as_bytes()).map_err(|rejection| Rejection::BadRequest(rejection.reason()))?;
-    let is_as_sent = match host.port() {
-        Some(_) => raw.as_bytes() == host.to_string().as_bytes(),
-        None => raw.as_bytes() == host.name().as_bytes(),
-    };
+    let is_as_sent = host.is_as_sent(raw.as_bytes());
     if !is_absolute && target.is_as_sent() && is_as_sent {
         // From here on the parsed form alone is kept: it must say the same, byte for byte.
         return if head.uri.path_and_query().map(|target| target.as_str().as_bytes()) == Some(head.raw_path())

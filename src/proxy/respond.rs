@@ -433,7 +433,11 @@ pub(crate) fn clean(
     let (empty, ()) = http::Response::new(()).into_parts();
     let mut parts = Parts::from(std::mem::replace(head, ResponseHeader::from(empty)));
     if topics.connection && parts.status != StatusCode::SWITCHING_PROTOCOLS {
-        drop_hop_by_hop(&mut parts.headers);
+        if topics.hops {
+            drop_hop_by_hop(&mut parts.headers);
+        } else {
+            parts.headers.remove(CONNECTION);
+        }
     }
     if parts.status == StatusCode::NO_CONTENT || parts.status.is_informational() {
         // Of nothing, as `answer::check` has seen, and yet it may not be there (RFC 9110 §8.6).
@@ -445,8 +449,10 @@ pub(crate) fn clean(
     if topics.cookies {
         strip_own_cookies(&mut parts.headers, snapshot, outside);
     }
-    parts.headers.reserve(ADDED);
     let is_changed = changes.is_some();
+    if is_changed || audience != Audience::Everybody {
+        parts.headers.reserve(ADDED);
+    }
     if let Some((changes, hosts)) = changes
         && !parts.status.is_informational()
     {

@@ -37,7 +37,7 @@ pub(crate) async fn heed(
         place: place.map(|(_, way)| way),
         method: &request.method,
         own_form: is_own_form(request, ctx),
-        request_id: ctx.request_id.as_bytes(),
+        request_id: ctx.record.request_id.as_bytes(),
         status: answer.status,
         headers: &answer.headers,
     };

@@ -116,9 +116,9 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// How to connect.
-    pub(crate) fn peer(&self) -> HttpPeer {
-        self.endpoint.peer.clone()
+    /// How to connect. Boxed, as pingora wants it: it is large.
+    pub(crate) fn peer(&self) -> Box<HttpPeer> {
+        Box::new(self.endpoint.peer.clone())
     }
 
     /// A new connection is there: the server takes them. `now` is asked for only where it matters.
