@@ -441,6 +441,10 @@ impl Table {
         now: Timestamp,
         clocks: &Clocks,
     ) -> Result<Vec<Session>, Refused> {
+        if directory.signed_in() < limit.max {
+            // Not even all of them together are too many.
+            return Ok(Vec::new());
+        }
         let identity = session.identity();
         let counts = |held: &&Session| {
             held.identity().source() == identity.source()
