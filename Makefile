@@ -47,7 +47,7 @@ bench:
 bench-peers:
 	@tests/setup.sh build peers
 	@echo '--- release build (some minutes: link-time optimisation over everything), then forty minutes of rounds on both cores'
-	cargo build --locked --release --example peers_bare --example peers_load
+	cargo build --locked --release --example peers_bare --example peers_bare_default --example peers_load
 	cargo build --locked --release --bin vestibule
 	python3 benches/peers/run.py --target $(TARGET)/release --wheels $(TARGET)/peers $(PEERS)
 

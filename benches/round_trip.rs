@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     if let [_, role, listen, upstream] = arguments.as_slice()
         && role == "bare"
     {
-        bare::serve(listen, upstream);
+        bare::serve(listen, upstream, bare::settings());
     }
     let upstream = upstream::start();
     if arguments.iter().any(|argument| argument == "--guard") {

@@ -9,10 +9,10 @@ mod whole;
 use std::time::Duration;
 use whole::clients::{Connection, Latencies, hurry, steadily};
 use whole::gateway::{self, Gateway, call, request, token};
-use whole::{is_asked, median, spread, upstream};
+use whole::{is_asked, median, spread, ticks, upstream};
 
 /// What can be asked for alone: `cargo bench --bench scale -- tokens`.
-const PARTS: [&str; 3] = ["sessions", "routes", "tokens"];
+const PARTS: [&str; 4] = ["sessions", "sweep", "routes", "tokens"];
 const ROUNDS: usize = 5;
 /// Requests in each of the rounds in which processor time is taken.
 const REQUESTS: usize = 20_000;
@@ -20,6 +20,9 @@ const CONNECTIONS: usize = 4;
 /// A fifth or so of what one core of the gateway serves.
 const PER_SECOND: u32 = 2_000;
 const STEADILY_FOR: Duration = Duration::from_secs(4);
+/// Sessions that the sweep ends, as fast as they were opened, and after how long a pause.
+const SWEPT: usize = 300_000;
+const IDLE: Duration = Duration::from_mins(1);
 /// Cookies that take turns: more than any cache of a processor keeps.
 const COOKIES: usize = 100_000;
 
@@ -33,6 +36,9 @@ fn main() {
         for sessions in numbers.split(',').map(|number| number.parse().expect("a number of sessions")) {
             by_sessions(upstream, sessions);
         }
+    }
+    if is_asked(&PARTS, "sweep") {
+        by_sweep(upstream);
     }
     if is_asked(&PARTS, "routes") {
         println!("\nroutes        µs a request        ready after");
@@ -96,6 +102,50 @@ fn while_reloading(gateway: &Gateway, ask: &(dyn Fn(usize) -> Vec<u8> + Sync)) -
         }
         load.join().expect("every request is answered")
     })
+}
+
+/// How many sessions live, by `/metrics`.
+fn live(gateway: &Gateway) -> usize {
+    let mut door = Connection::open(gateway.admin);
+    let text = String::from_utf8_lossy(door.exchange(&call("GET", "/metrics", "")).body).into_owned();
+    let value = text.lines().find_map(|line| line.strip_prefix("vestibule_sessions_live "));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no number of sessions in {text}"))
+}
+
+/// The sweep at its dearest: it ends as many sessions a second as the operator's door had opened, when nobody has used them.
+fn by_sweep(upstream: u16) {
+    let gateway = Gateway::start_with(upstream, "", &format!("{}s", IDLE.as_secs()));
+    let began = ticks();
+    gateway.open(SWEPT, SWEPT);
+    let opened_in = ticks().saturating_sub(began);
+    let cookies = gateway.open(100, 1);
+    let ask = |n: usize| request("/page", &format!("Cookie: {}", cookies[n % cookies.len()]));
+    // Those that ask are used all the time, and stay.
+    let measured = || steadily(gateway.port, &ask, 200, PER_SECOND, Duration::from_secs(2));
+    let (mut quiet, mut sweeping) = (Vec::new(), Vec::new());
+    while ticks() + Duration::from_secs(3) < began + IDLE {
+        quiet.push(measured().p99());
+    }
+    assert_eq!(live(&gateway), SWEPT + cookies.len(), "nothing has ended yet");
+    while live(&gateway) > SWEPT / 20 + cookies.len() {
+        let latencies = measured();
+        // What began before the first end, and the last bit, are neither.
+        if live(&gateway) < SWEPT - SWEPT / 20 {
+            sweeping.push(latencies.p99());
+        }
+    }
+    for times in [&mut quiet, &mut sweeping] {
+        times.sort_by(f64::total_cmp);
+    }
+    println!(
+        "\nsweep: p99 {:.0} µs while {:.0} sessions a second end ({} times), {:.0} µs before ({} times), ratio {:.2}",
+        median(&sweeping),
+        SWEPT as f64 / opened_in.as_secs_f64(),
+        sweeping.len(),
+        median(&quiet),
+        quiet.len(),
+        median(&sweeping) / median(&quiet)
+    );
 }
 
 fn by_routes(upstream: u16, routes: usize) {

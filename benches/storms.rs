@@ -19,7 +19,7 @@ const OPENINGS: usize = 100_000;
 const SIGN_INS: usize = 100;
 /// A tenth or so of what one core of the gateway serves: the hashes have the other.
 const PER_SECOND: u32 = 1_000;
-/// When somebody who found the queue full comes back.
+/// When those who found the queue full come back: in the mean, for each has a patience of their own.
 const COMES_BACK_AFTER: Duration = Duration::from_millis(500);
 /// Of good requests or of junk, beside those whose times are taken: what is served in half of the processors' time.
 const FLOOD_PER_SECOND: u32 = 4_000;
@@ -163,6 +163,7 @@ fn sign_ins(gateway: &Gateway, served: &[u8]) {
         let over = &AtomicBool::new(false);
         let stormy = std::thread::scope(|scope| {
             for n in 0..SIGN_INS {
+                let patience = COMES_BACK_AFTER.mul_f64(0.5 + n as f64 / SIGN_INS as f64);
                 scope.spawn(move || {
                     while !over.load(Ordering::Relaxed) {
                         let status = Connection::open(port).exchange(&form.filled(n)).status;
@@ -170,7 +171,7 @@ fn sign_ins(gateway: &Gateway, served: &[u8]) {
                         let count = if status == 303 { signed_in } else { refused };
                         count.fetch_add(1, Ordering::Relaxed);
                         if status == 503 {
-                            std::thread::park_timeout(COMES_BACK_AFTER);
+                            std::thread::park_timeout(patience);
                         }
                     }
                 });

@@ -11,5 +11,5 @@ fn main() {
     let [_, listen, upstream] = arguments.as_slice() else {
         panic!("usage: peers_bare LISTEN UPSTREAM");
     };
-    bare::serve(listen, upstream);
+    bare::serve(listen, upstream, bare::settings());
 }

@@ -57,6 +57,8 @@ def peers(target, wheels):
         "vestibule": Peer("vestibule", f"{target}/vestibule", ("--version",), ("run", "-c", "@FOLDER@/vestibule.yaml"),
                           (("vestibule/vestibule.yaml", "vestibule.yaml"),)),
         "bare": Peer("bare pingora", f"{target}/examples/peers_bare", (), ("127.0.0.1:@PORT@", "127.0.0.1:@UPSTREAM@")),
+        "bare-default": Peer("bare pingora, as it comes", f"{target}/examples/peers_bare_default", (),
+                             ("127.0.0.1:@PORT@", "127.0.0.1:@UPSTREAM@")),
         "nginx": Peer("nginx", NGINX, ("-v",), (*nginx, "@FOLDER@/nginx.conf"), (("nginx/nginx.conf", "nginx.conf"),)),
         "lua": Peer("nginx + lua", NGINX, ("-v",), (*nginx, "@FOLDER@/lua.conf"), (("nginx/lua.conf", "lua.conf"),)),
         "haproxy": Peer("HAProxy", "/usr/sbin/haproxy", ("-v",), ("-W", "-f", "@FOLDER@/haproxy.cfg"),
@@ -74,6 +76,8 @@ def peers(target, wheels):
     }
 
 
+# It passes the same request on; it is what guarding is measured by.
+BARE = Entry("bare", "/plain", "guards nothing")
 FRONT = ("vestibule", "nginx", "haproxy")
 
 
@@ -111,15 +115,16 @@ JOBS = (
     Job("h1", "Plain proxy, HTTP/1.1", "request", (
         Entry("vestibule", "/plain", "public route"),
         Entry("bare", "/plain", "same settings and allocator"),
+        Entry("bare-default", "/plain", "its own settings, the system's allocator"),
         *(Entry(peer, "/plain") for peer in ("nginx", "haproxy", "envoy", "apache", "caddy", "traefik")),
     )),
     Job("tls-h1", "HTTP/1.1 over TLS 1.3", "request", front("/plain"), tls=True),
     Job("tls-h2", "HTTP/2 over TLS 1.3", "request", front("/plain"), tls=True, http2=True),
     Job("websocket", "WebSocket echo, messages of 128 bytes", "message", front("/ws")),
     Job("download", "Downloads of 100 MB", "MB", front("/plain")),
-    Job("rs256", "JWT, RS256, subject as header", "request", tokens("rs256"), "rs256"),
-    Job("hs256", "JWT, HS256, subject as header", "request", tokens("hs256"), "hs256"),
-    Job("session", "Opaque session cookie, subject as header", "request", SESSIONS, "session"),
+    Job("rs256", "JWT, RS256, subject as header", "request", (*tokens("rs256"), BARE), "rs256"),
+    Job("hs256", "JWT, HS256, subject as header", "request", (*tokens("hs256"), BARE), "hs256"),
+    Job("session", "Opaque session cookie, subject as header", "request", (*SESSIONS, BARE), "session"),
     Job("bad-token", "401 for a forged JWT (RS256)", "request", tokens("rs256"), "bad-token", 401),
     Job("bad-session", "401 for a cookie that nobody issued", "request", SESSIONS, "bad-session", 401),
 )

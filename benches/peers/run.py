@@ -63,6 +63,8 @@ def check(contender, entry, job, values):
     """Does the contender do the job? An error says what it does instead."""
     if job.key == "websocket":
         return
+    # The bare proxies touch no header and refuse nobody; that is what they are there to show.
+    guards = not contender.peer.name.startswith("bare pingora")
     deadline = time.monotonic() + 5
     while True:
         status, text = asked(contender, entry, job.credential, "whoami", values, ["X-Auth-User: root"])
@@ -73,13 +75,12 @@ def check(contender, entry, job, values):
     require(status == job.expected, contender, job, f"answers {status}: {text[:200]}")
     if job.expected == 200:
         user = "alice" if job.credential else ""
-        # The bare proxy touches no header; that is what it is there to show.
-        if contender.peer.name != "bare pingora":
+        if guards:
             require(f"user=[{user}]" in text, contender, job, f"`X-Auth-User` is not `{user}` at the application: {text}")
             require("for=[]" not in text, contender, job, f"no `X-Forwarded-For` at the application: {text}")
         status, text = asked(contender, entry, job.credential, "page", values, [])
         require(status == 200 and text == values["KIBIBYTE"], contender, job, f"another page: {status}")
-    if job.credential:
+    if job.credential and guards:
         status, text = asked(contender, entry, "", "whoami", values, [])
         require(status == 401, contender, job, f"answers {status} without a credential")
 

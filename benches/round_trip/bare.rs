@@ -23,21 +23,20 @@ impl ProxyHttp for Bare {
     }
 }
 
+/// The gateway's: an event loop per thread, no work stealing, a pool above the peak of concurrent requests.
+pub(crate) fn settings() -> ServerConf {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    ServerConf { threads, work_stealing: false, upstream_keepalive_pool_size: 1024, ..ServerConf::default() }
+}
+
 /// Serves until standard input ends: pingora sleeps on signals, and callgrind writes its file only at an exit.
-pub(crate) fn serve(listen: &str, upstream: &str) -> ! {
+pub(crate) fn serve(listen: &str, upstream: &str, settings: ServerConf) -> ! {
     std::thread::spawn(|| {
         let mut input = String::new();
         // Whatever ends the input, the measurement is over.
         let _ = std::io::stdin().read_line(&mut input);
         std::process::exit(0);
     });
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let settings = ServerConf {
-        threads,
-        work_stealing: false,
-        upstream_keepalive_pool_size: 1024,
-        ..ServerConf::default()
-    };
     let mut server = Server::new_with_opt_and_conf(None, settings);
     server.bootstrap();
     let mut peer = HttpPeer::new(upstream, false, String::new());

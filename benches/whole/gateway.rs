@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use vestibule::domain::secret::Secret;
 
-/// The head of every configuration: `LISTEN`, `ADMIN` and `UPSTREAM` stand for ports. Routes follow.
+/// The head of every configuration: `LISTEN`, `ADMIN` and `UPSTREAM` stand for ports, `IDLE` for a span. Routes follow.
 const CONFIG: &str = "
 version: 1
 listeners: [{ address: '127.0.0.1:LISTEN', connections: { max_per_client: 20000 } }]
@@ -20,7 +20,7 @@ external_url: http://localhost:LISTEN
 trusted_proxies: [127.0.0.1/32]
 admin: { address: '127.0.0.1:ADMIN', token: { file: admin.token } }
 keys: [{ file: session.key }]
-sessions: { idle_timeout: 30m, absolute_lifetime: 12h, capacity: 10000000, per_subject: { max: 1000000 } }
+sessions: { idle_timeout: IDLE, absolute_lifetime: 12h, capacity: 10000000, per_subject: { max: 1000000 } }
 sign_in: { local: { password: { users: users.yaml } } }
 tokens:
   api: { jwt: { issuer: 'https://id.example.com', audience: [bench], keys: { secret: { file: jwt.secret } }, algorithms: [HS256] } }
@@ -52,6 +52,11 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one before `upstream`; `more` are further lines of `routes`, which are looked at last.
     pub(crate) fn start(upstream: u16, more: &str) -> Self {
+        Self::start_with(upstream, more, "30m")
+    }
+
+    /// The same with sessions that end when they were not used for so long.
+    pub(crate) fn start_with(upstream: u16, more: &str, idle_timeout: &str) -> Self {
         let (port, admin) = (free_port(), free_port());
         let folder = std::env::temp_dir().join(format!("vestibule-whole-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
@@ -59,7 +64,8 @@ impl Gateway {
         let config = format!("{first}{more}{last}")
             .replace("LISTEN", &port.to_string())
             .replace("ADMIN", &admin.to_string())
-            .replace("UPSTREAM", &upstream.to_string());
+            .replace("UPSTREAM", &upstream.to_string())
+            .replace("IDLE", idle_timeout);
         let key = STANDARD.encode(std::array::from_fn::<u8, 32, _>(|at| (at * 37 + 11) as u8));
         let users = users();
         let files: [(&str, &[u8]); 5] = [
