@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_mins(1);
 const COOKIES: usize = 100_000;
 
 fn main() {
-    let numbers = std::env::var("SESSIONS").unwrap_or_else(|_| "1000,100000,1000000,5000000".to_owned());
+    let numbers = std::env::var("SESSIONS").unwrap_or_else(|_| "1000,100000,1000000".to_owned());
     let upstream = upstream::start();
     if is_asked(&PARTS, "sessions") {
         println!(
